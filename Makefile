@@ -1,0 +1,33 @@
+# Each target sets up .venv by itself when needed.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: run test notebook figures
+
+run: $(VENV)/.installed  ## train the default recipe into a new folder under runs/
+	$(BIN)/python -m mnist_adder train
+
+test: $(VENV)/.tested  ## lint, format check and tests
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/python -m pytest
+
+notebook: $(VENV)/.tested  ## run the notebooks from top to bottom and keep their outputs
+	$(BIN)/jupyter nbconvert --to notebook --execute --inplace --coalesce-streams notebooks/*.ipynb
+
+figures: $(VENV)/.installed runs/readme/config.json  ## draw the README's figures in images/
+	$(BIN)/python -m mnist_adder figures runs/readme --out images
+	$(BIN)/python -m mnist_adder summary --graph images/autograd_graph.gv
+
+runs/readme/config.json:
+	$(BIN)/python -m mnist_adder train --data mnist --out runs/readme
+
+$(VENV)/.installed: requirements.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --requirement requirements.txt
+	touch $@
+
+$(VENV)/.tested: $(VENV)/.installed pyproject.toml
+	$(BIN)/python -m pip install --quiet --editable '.[test]'
+	touch $@

@@ -1,0 +1,242 @@
+"""The command line. It holds no logic of its own, and imports torch only once a command is run."""
+
+import argparse
+import dataclasses
+import math
+import sys
+import warnings
+from pathlib import Path
+
+from . import __version__
+from .recipes import RECIPES, Recipe
+
+DESCRIPTION = """\
+Train and examine a network with two inputs, a handwritten digit and a number 0–9,
+and two outputs, the digit and their sum."""
+EXAMPLES = """\
+examples:
+  mnist-adder train                         train the default recipe on MNIST
+  mnist-adder train --data digits           ... on the bundled digits, without a network
+  mnist-adder train --epochs 1 --validate   one epoch, tested on held-out training images
+  mnist-adder evaluate runs/adder-001       the exhaustive test of a finished run
+  mnist-adder summary                       layers, receptive field, autograd graph
+
+MNIST is looked for in --data-dir, in $MNIST_ADDER_DATA and in ./data, and downloaded
+when it is missing. `python -m mnist_adder` is the same command."""
+
+
+class Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line, without the usage before it."""
+
+    def error(self, message: str) -> None:
+        self.exit(2, f"{self.prog}: error: {message}\n")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a command; returns the exit status, 2 for input that cannot be used."""
+    options = make_parser().parse_args(arguments)
+    from .data import InputError
+
+    warnings.formatwarning = lambda message, *_: f"{message}\n"
+    try:
+        options.run(options)
+    except InputError as error:
+        print(f"mnist-adder: error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("mnist-adder: interrupted", file=sys.stderr)
+        return 130
+    return 0
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The command line's grammar and help."""
+    parser = Parser(
+        prog="mnist-adder",
+        description=DESCRIPTION,
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"mnist-adder {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+    def command(name: str, run, help: str, *parts: argparse.ArgumentParser):
+        added = commands.add_parser(name, help=help, description=help, parents=parts, allow_abbrev=False)
+        added.set_defaults(run=run)
+        return added
+
+    data = Parser(add_help=False)
+    data.add_argument("--data", metavar="SOURCE", help="auto (default for train), mnist or digits")
+    data.add_argument(
+        "--data-dir", metavar="DIR", help="folder of MNIST (default: $MNIST_ADDER_DATA, else data)"
+    )
+    device = Parser(add_help=False)
+    device.add_argument("--device", default="auto", help="auto (default), cpu, cuda or mps")
+
+    train_ = command("train", train, "train a recipe and save the run in a folder", data, device)
+    train_.add_argument("--recipe", default="adder", help="; ".join(map(_about, RECIPES.values())))
+    train_.add_argument("--epochs", type=_positive(int), metavar="N", help="instead of the recipe's")
+    train_.add_argument("--batch-size", type=_positive(int), metavar="N", help="likewise")
+    train_.add_argument("--lr", type=_positive(float), metavar="X", help="likewise; the peak rate")
+    train_.add_argument("--seed", type=_seed, default=0, metavar="N", help="of everything random (0)")
+    train_.add_argument(
+        "--validate",
+        type=int,
+        nargs="?",
+        const=0,
+        metavar="FOLD",
+        help="test on a twelfth of the training set (fold 0–11, default 0); leave the test set shut",
+    )
+    train_.add_argument("--deterministic", action="store_true", help="repeatable on a GPU too, slower")
+    train_.add_argument("--out", type=Path, metavar="DIR", help="run folder (default: a new one in runs/)")
+    train_.add_argument("--force", action="store_true", help="replace the run that --out holds")
+
+    evaluate_ = command("evaluate", evaluate, "test a finished run exhaustively", data, device)
+    evaluate_.add_argument("folder", type=Path, metavar="RUN", help="the run's folder")
+
+    figures_ = command("figures", figures, "draw a run's figures again", data, device)
+    figures_.add_argument("folder", type=Path, metavar="RUN", help="the run's folder")
+    figures_.add_argument("--out", type=Path, metavar="DIR", help="where to (default: the run's folder)")
+
+    summary_ = command("summary", summary, "print a model's layers and its receptive field")
+    summary_.add_argument("--recipe", default="adder", help="whose model (default: adder)")
+    summary_.add_argument("--graph", type=Path, metavar="FILE", help="draw the autograd graph there too")
+    return parser
+
+
+def _about(recipe: Recipe) -> str:
+    return f"{recipe.name}: {recipe.about}"
+
+
+def _positive(kind: type):
+    def parse(text: str):
+        try:
+            value = kind(text)
+        except ValueError:
+            value = math.nan
+        if not (value > 0 and math.isfinite(value)):
+            what = "a whole number above 0" if kind is int else "a number above 0"
+            raise argparse.ArgumentTypeError(f"{text!r} is not {what}")
+        return value
+
+    return parse
+
+
+def _seed(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and int(text) < 2**32):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0 to 2³² − 1")
+    return int(text)
+
+
+def _recipe(name: str) -> Recipe:
+    from .data import InputError
+
+    if name not in RECIPES:
+        raise InputError(f"unknown recipe {name!r}: choose one of {', '.join(RECIPES)}")
+    return RECIPES[name]
+
+
+def train(options: argparse.Namespace) -> None:
+    """Train, test, save."""
+    recipe = _recipe(options.recipe)
+    asked = {"batch_size": options.batch_size, "lr": options.lr}
+    asked |= {"epochs": options.epochs, "digits_epochs": options.epochs}
+    recipe = dataclasses.replace(recipe, **{k: v for k, v in asked.items() if v is not None})
+    from . import data, evaluation, runs, training
+
+    device = training.gpu_check(options.seed, options.device, deterministic=options.deterministic)
+    loaded = data.load_data(options.data or "auto", options.data_dir, validate=options.validate)
+    folder = runs.make_folder(options.out, recipe.name, force=options.force)
+    fitted = training.fit(recipe, loaded, device=device, seed=options.seed)
+    evaluated = evaluation.evaluate(fitted.model, loaded.test)
+    metrics = runs.save_run(
+        folder,
+        recipe,
+        loaded,
+        fitted,
+        evaluated,
+        seed=options.seed,
+        validate=options.validate,
+        device=device.type,
+        deterministic=options.deterministic,
+    )
+    _print_table(metrics, len(loaded.test.digits))
+    print(f"run folder: {folder}")
+
+
+def evaluate(options: argparse.Namespace) -> None:
+    """Read a run back and test it."""
+    from . import runs
+
+    run, loaded, evaluated = _evaluated(options)
+    kept = ("recipe", "seed", "epochs", "parameters")
+    metrics = {"dataset": loaded.source, "split": loaded.split}
+    metrics |= {key: run.metrics.get(key) for key in kept} | evaluated.metrics
+    tables = {
+        "confusion": evaluated.confusion.tolist(),
+        "truth_table": evaluated.truth_table.tolist(),
+    }
+    runs.write_json(run.folder / f"evaluation-{loaded.source}.json", metrics | tables)
+    _print_table(metrics, len(loaded.test.digits))
+
+
+def figures(options: argparse.Namespace) -> None:
+    """Draw a run's figures."""
+    from . import runs
+
+    run, loaded, evaluated = _evaluated(options)
+    out = options.out or run.folder
+    out.mkdir(parents=True, exist_ok=True)
+    runs.write_figures(out, runs.draw(loaded, run.history, evaluated))
+    print(f"figures: {out}")
+
+
+def summary(options: argparse.Namespace) -> None:
+    """Print what `inspection` knows of a model."""
+    recipe = _recipe(options.recipe)
+    from . import inspection, models
+
+    model = models.build(recipe.model)
+    print(inspection.layer_table(model))
+    print("\nReceptive field of the CNN (pixels along one side of the 28×28 image)")
+    print(inspection.receptive_field_table(model.cnn))
+    if options.graph:
+        print(f"\nautograd graph: {inspection.save_graph(model, options.graph)}")
+
+
+def _evaluated(options: argparse.Namespace):
+    """A run, its data (the run's own where none is named) and its exhaustive evaluation."""
+    from . import data, evaluation, runs, training
+
+    run = runs.read_run(options.folder)
+    own = options.data in (None, run.config.get("dataset"))
+    loaded = data.load_data(
+        options.data or run.config["dataset"],
+        options.data_dir,
+        validate=run.config.get("validate") if own else None,
+    )
+    device = training.gpu_check(run.config.get("seed", 0), options.device)
+    return run, loaded, evaluation.evaluate(run.model.to(device), loaded.test)
+
+
+def _print_table(metrics: dict, images: int) -> None:
+    print(
+        f"\n{metrics['recipe']}, {metrics['parameters']:,} parameters, {metrics['epochs']} epochs, "
+        f"seed {metrics['seed']}; {metrics['dataset']}, {metrics['split']} split: "
+        f"{images:,} images × 10 numbers"
+    )
+    for name, meaning in (
+        ("digit", "the digit is right"),
+        ("sum", "the sum is right"),
+        ("joint", "both are right"),
+        ("product", "digit × sum, for comparison only"),
+    ):
+        print(f"  {name:8} {metrics[f'{name}_accuracy']:9.3%}   {meaning}")
+    print(f"  losses   digit {metrics['digit_loss']:.4f}, sum {metrics['sum_loss']:.4f} nats")
+    if "train_seconds" in metrics:
+        print(f"  trained in {metrics['train_seconds']:.1f} s on {metrics['device']}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

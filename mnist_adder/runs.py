@@ -1,0 +1,200 @@
+"""A run's folder: its config, history, metrics, weights and figures, written whole or not at all."""
+
+import csv
+import dataclasses
+import io
+import json
+import os
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from matplotlib.figure import Figure
+from safetensors import SafetensorError
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+
+from . import plots
+from .data import AdderDataset, Data, InputError
+from .evaluation import Evaluation
+from .models import TwoInputNet, build, parameter_count
+from .recipes import RECIPES, Recipe
+from .training import Fitted
+
+CONFIG, HISTORY, METRICS, WEIGHTS = (
+    "config.json",
+    "history.csv",
+    "metrics.json",
+    "model.safetensors",
+)
+
+
+def write(path: Path, content: str | bytes) -> None:
+    """Write a file so that a reader sees the old one or the new one, and never a half."""
+    content = content.encode() if isinstance(content, str) else content
+    try:
+        descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
+        try:
+            with open(descriptor, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            os.chmod(temporary, 0o644)  # mkstemp's files are for their owner alone
+            os.replace(temporary, path)
+        except BaseException:
+            os.unlink(temporary)
+            raise
+    except OSError as error:
+        raise InputError(f"cannot write {path}: {error.strerror}") from error
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write a JSON file whole."""
+    write(path, json.dumps(content, indent=2) + "\n")
+
+
+def write_figures(folder: Path, figures: dict[str, Figure]) -> None:
+    """Write figures as ``<name>.png``."""
+    for name, figure in figures.items():
+        picture = io.BytesIO()
+        # No software version in the file: the same figure is the same bytes.
+        figure.savefig(picture, format="png", metadata={"Software": None})
+        write(folder / f"{name}.png", picture.getvalue())
+
+
+def make_folder(out: Path | None, recipe: str, *, force: bool = False) -> Path:
+    """The folder of a new run: `out`, or the next ``runs/<recipe>-NNN``.
+
+    Raises:
+        InputError: the folder holds a run already and `force` is not given, or cannot be made.
+    """
+    number = 1
+    while out is None:
+        candidate = Path("runs", f"{recipe}-{number:03}")
+        out, number = (None if candidate.exists() else candidate), number + 1
+    if (out / CONFIG).exists() and not force:
+        raise InputError(f"{out} already holds a run: choose another --out, or --force to replace it")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=out).close()  # found out now, not after the training
+    except OSError as error:
+        raise InputError(f"cannot make a run folder at {out}: {error.strerror}") from error
+    return out
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run read back from its folder."""
+
+    folder: Path
+    config: dict[str, Any]
+    history: list[dict[str, float]]
+    metrics: dict[str, Any]
+    model: TwoInputNet
+
+
+def save_run(
+    folder: Path, recipe: Recipe, data: Data, fitted: Fitted, evaluation: Evaluation, **facts: Any
+) -> dict[str, Any]:
+    """Write everything a run leaves, and return what ``metrics.json`` holds.
+
+    Args:
+        folder: that exists.
+        recipe, data, fitted, evaluation: of this run.
+        facts: more entries for both JSON files: seed, device, ….
+    """
+    facts = {"dataset": data.source, "split": data.split, "recipe": recipe.name} | facts
+    settings = {k: v for k, v in dataclasses.asdict(recipe).items() if k not in ("name", "model")}
+    metrics = facts | {
+        "epochs": recipe.length(data.source),
+        "parameters": parameter_count(fitted.model),
+        "torch": torch.__version__,
+        "threads": torch.get_num_threads(),
+        "train_seconds": fitted.train_seconds,
+        "warmup_seconds": fitted.warmup_seconds,
+        **evaluation.metrics,
+    }
+    table = io.StringIO()
+    rows = csv.DictWriter(table, fitted.history[0], lineterminator="\n")
+    rows.writeheader()
+    rows.writerows(fitted.history)
+    weights = {name: tensor.cpu() for name, tensor in fitted.model.state_dict().items()}
+    figures = draw(data, fitted.history, evaluation)
+
+    for stale in folder.glob("evaluation-*.json"):  # of the run that --force replaces
+        stale.unlink()
+    write(folder / WEIGHTS, save_tensors(weights))
+    write(folder / HISTORY, table.getvalue())
+    write_figures(folder, figures)
+    write_json(folder / METRICS, metrics)
+    write_json(folder / CONFIG, facts | {"settings": settings})
+    return metrics
+
+
+def read_run(folder: Path) -> Run:
+    """Read a run folder back; nothing in it is unpickled or executed.
+
+    Raises:
+        InputError: no run, or one whose files are missing, damaged or do not fit together.
+    """
+    if not (folder / CONFIG).is_file():
+        raise InputError(f"{folder} is not a run folder: it has no {CONFIG}")
+    config = _read_json(folder / CONFIG)
+    name = config.get("recipe")
+    if name not in RECIPES:
+        raise InputError(f"{folder / CONFIG}: recipe {name!r} is not one of {', '.join(RECIPES)}")
+    try:
+        history = [
+            {key: float(value) for key, value in row.items()}
+            for row in csv.DictReader(io.StringIO((folder / HISTORY).read_text()))
+        ]
+    except (OSError, ValueError, TypeError) as error:
+        raise InputError(f"{folder / HISTORY} cannot be read: {error}") from error
+    model = load_weights(build(RECIPES[name].model), folder / WEIGHTS)
+    return Run(folder, config, history, _read_json(folder / METRICS), model)
+
+
+def load_weights(model: TwoInputNet, path: Path) -> TwoInputNet:
+    """Fill a model with the weights of a safetensors file, and put it in evaluation mode.
+
+    Raises:
+        InputError: no such file, a damaged one, or weights of another model.
+    """
+    try:
+        model.load_state_dict(load_tensors(path.read_bytes()))
+    except (OSError, SafetensorError) as error:
+        raise InputError(f"{path} cannot be read as safetensors: {error}") from error
+    except RuntimeError as error:
+        raise InputError(f"{path} holds the weights of another model") from error
+    return model.eval()
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} cannot be read as JSON: {error}") from error
+    if not isinstance(content, dict):
+        raise InputError(f"{path} must hold a JSON object")
+    return content
+
+
+def draw(data: Data, history: list[dict[str, float]], evaluation: Evaluation) -> dict[str, Figure]:
+    """Every figure of a run, by name."""
+    source = f"{data.source}, {data.split}"
+    samples = AdderDataset(*data.train)[list(range(24))]
+    return {
+        "samples": plots.sample_grid(
+            samples.image,
+            samples.number.argmax(1),
+            samples.sum.argmax(1),
+            f"{data.source}, training",
+        ),
+        "curves": plots.curves(history, source),
+        "learning_rate": plots.learning_rate(history, data.source),
+        "mistakes": plots.mistakes(data.test.images, evaluation.mistakes, source),
+        "truth_table": plots.truth_table(evaluation.truth_table, source),
+        "confusion": plots.confusion(evaluation.confusion, source),
+    }

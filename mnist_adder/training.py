@@ -1,0 +1,298 @@
+"""The training and test loop, on CUDA where there is one and on the CPU where there is none."""
+
+import copy
+import math
+import os
+import platform
+import sys
+import time
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn, get_swa_multi_avg_fn
+from tqdm import tqdm
+
+from .data import Batches, Data, InputError, Sample, Split, one_hot_number
+from .evaluation import evaluate
+from .losses import total_loss
+from .models import TwoInputNet, build
+from .recipes import Recipe
+
+DEVICES = ("auto", "cpu", "cuda", "mps")
+BAR_SECONDS = 0.25  # the bar reads its counters, and waits for the device, this seldom
+
+
+def gpu_check(seed: int = 0, device: str = "auto", *, deterministic: bool = False) -> torch.device:
+    """Find the device, seed every random generator, print what was found, and return the device.
+
+    Args:
+        seed: of PyTorch's generators on all devices: initial weights and dropout.
+        device: ``"auto"`` takes CUDA, else MPS, else the CPU.
+        deterministic: ask for deterministic kernels, which the CPU has anyway.
+
+    Raises:
+        InputError: an unknown device, or one that is not there.
+    """
+    if device not in DEVICES:
+        raise InputError(f"unknown device {device!r}: choose one of {', '.join(DEVICES)}")
+    there = {
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+        "cpu": True,
+    }
+    if device == "auto":
+        device = next(name for name, is_there in there.items() if is_there)
+    if not there[device]:
+        raise InputError(f"there is no {device} device here: use --device auto or --device cpu")
+    if deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS asks for it
+        torch.use_deterministic_algorithms(True)
+    torch.manual_seed(seed)
+    found = torch.device(device)
+    name = f"CPU ({platform.machine()}, {torch.get_num_threads()} threads)"
+    if device == "cuda":
+        found = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+        properties = torch.cuda.get_device_properties(found)
+        name = f"{properties.name} ({properties.total_memory / 2**30:.0f} GiB), CUDA {torch.version.cuda}"
+    elif device == "mps":
+        name = f"Apple GPU ({platform.machine()})"
+    print(f"device: {name} | torch {torch.__version__} | Python {platform.python_version()} | seed {seed}")
+    return found
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What a training leaves behind."""
+
+    model: TwoInputNet  # with its final (or averaged) weights, in evaluation mode
+    history: list[dict[str, float]]  # a row per epoch; losses in nats, accuracies as fractions
+    train_seconds: float  # from raw uint8 tensors on the device to the final weights, without tests
+    warmup_seconds: float
+
+
+def fit(
+    recipe: Recipe,
+    data: Data,
+    *,
+    device: torch.device | str = "cpu",
+    seed: int = 0,
+    allowed: Tensor | None = None,
+    bar: bool = True,
+) -> Fitted:
+    """Train a recipe from scratch, testing after each epoch.
+
+    In a process group (see `torch.distributed`), each rank takes its share of every batch and gradients
+    are averaged; only rank 0 tests and prints.
+
+    Args:
+        recipe: the experiment.
+        data: `data.train` is trained on; `data.test` is tested after each epoch, for the curves only.
+        device: to train on; the whole training split is moved there.
+        seed: of initial weights, data order, numbers, augmentation and dropout.
+        allowed: bool [10, 10]; (digit, number) pairs that are `False` are withheld from training.
+        bar: show progress and the results of the tests.
+
+    Raises:
+        InputError: a batch size the data cannot fill, or a loss that stopped being finite.
+    """
+    rank, world = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
+    device, bar = torch.device(device), bar and rank == 0
+    torch.manual_seed(seed)
+    model = build(recipe.model).to(device)
+    warmup_seconds = _warm_up(model, recipe, device)
+    raw = Split(*(part.to(device) for part in data.train))
+
+    started = _now(device)
+    batches = Batches(
+        raw,
+        recipe.batch_size,
+        seed=seed,
+        fixed_numbers=recipe.fixed_numbers,
+        rotate=recipe.rotate,
+        shift=recipe.shift,
+        zoom=recipe.zoom,
+        allowed=allowed,
+        rank=rank,
+        world=world,
+    )
+    epochs = recipe.length(data.source)
+    optimizer = make_optimizer(recipe, model)
+    scheduler = make_scheduler(recipe, optimizer, epochs * len(batches))
+    average = Average(recipe, model, epochs * len(batches))
+    network: nn.Module = model
+    if world > 1:
+        network = DistributedDataParallel(model, [device] if device.type == "cuda" else None)
+    train_seconds = _now(device) - started
+
+    history: list[dict[str, float]] = []
+    for epoch in range(1, epochs + 1):
+        started = _now(device)
+        title = f"epoch {epoch:2}/{epochs}"
+        train = train_epoch(network, batches, recipe, optimizer, scheduler, average, title, bar)
+        train_seconds += _now(device) - started
+        if not math.isfinite(train["digit_loss"] + train["sum_loss"]):
+            raise InputError(
+                f"the loss stopped being finite in epoch {epoch}: lower the rate ({recipe.lr:g})"
+            )
+        row = {"epoch": epoch, "lr": scheduler.get_last_lr()[0]}
+        row |= {f"train_{name}": value for name, value in train.items()}
+        if rank == 0:
+            test = evaluate(average.model, data.test).metrics
+            row |= {f"test_{name}": value for name, value in test.items()}
+            if bar:
+                print(f"  {data.split:10} {describe(test)}", flush=True)
+        history.append(row)
+    return Fitted(average.model.eval(), history, train_seconds, warmup_seconds)
+
+
+def train_epoch(
+    network: nn.Module,
+    batches: Batches,
+    recipe: Recipe,
+    optimizer: Optimizer,
+    scheduler: LRScheduler,
+    average: "Average",
+    title: str = "",
+    bar: bool = False,
+) -> dict[str, float]:
+    """One epoch; returns its mean losses and accuracies. Nothing in a step waits for the device."""
+    network.train()
+    counters = torch.zeros(len(COUNTED), dtype=torch.float64, device=batches.split.digits.device)
+    # On standard output, like the lines of the tests between which it stands.
+    with tqdm(batches, title, disable=not bar, file=sys.stdout, dynamic_ncols=True) as progress:
+        shown = time.monotonic()
+        for sample in progress:
+            train_step(network, sample, recipe, optimizer, counters)
+            scheduler.step()
+            average.update()
+            if bar and time.monotonic() - shown > BAR_SECONDS:
+                progress.set_postfix_str(describe(_means(counters)), refresh=False)
+                shown = time.monotonic()
+        if dist.is_initialized():
+            dist.all_reduce(counters)
+        means = _means(counters)
+        progress.set_postfix_str(describe(means))
+    return means
+
+
+def train_step(
+    network: nn.Module, sample: Sample, recipe: Recipe, optimizer: Optimizer, counters: Tensor
+) -> None:
+    """Forward, backward, step; adds the batch's losses and right answers to `counters`."""
+    image, number, digit, sum = sample
+    digit_log_probabilities, sum_scores = network(image, number)
+    losses = total_loss(
+        digit_log_probabilities,
+        digit,
+        sum_scores,
+        sum,
+        digit_weight=recipe.digit_weight,
+        sum_weight=recipe.sum_weight,
+    )
+    optimizer.zero_grad(set_to_none=True)
+    losses.total.backward()
+    optimizer.step()
+    with torch.no_grad():
+        digit_right = digit_log_probabilities.argmax(1) == digit
+        sum_right = sum_scores.argmax(1) == sum
+        right = torch.stack([digit_right, sum_right, digit_right & sum_right]).sum(1)
+        loss = torch.stack([losses.digit, losses.sum]) * len(digit)
+        counters += torch.cat([right.new_tensor([len(digit)]), right, loss])
+
+
+COUNTED = ("samples", "digit_accuracy", "sum_accuracy", "joint_accuracy", "digit_loss", "sum_loss")
+
+
+def _means(counters: Tensor) -> dict[str, float]:
+    samples, *totals = counters.tolist()  # waits for the device
+    return {name: total / samples for name, total in zip(COUNTED[1:], totals, strict=True)}
+
+
+def describe(metrics: dict[str, float]) -> str:
+    """Losses and accuracies on one line, for the bar and the logs."""
+    return (
+        f"nll {metrics['digit_loss']:.4f}, ce {metrics['sum_loss']:.4f}, "
+        f"digit {metrics['digit_accuracy']:.2%}, sum {metrics['sum_accuracy']:.2%}, "
+        f"joint {metrics['joint_accuracy']:.2%}"
+    )
+
+
+def make_optimizer(recipe: Recipe, model: nn.Module) -> Optimizer:
+    """The recipe's optimiser, in PyTorch's fused form: one kernel for all parameters."""
+    decay = recipe.weight_decay
+    if recipe.optimizer == "adam":
+        return torch.optim.Adam(model.parameters(), recipe.lr, weight_decay=decay, fused=True)
+    return torch.optim.SGD(
+        model.parameters(),
+        recipe.lr,
+        momentum=recipe.momentum,
+        nesterov=recipe.nesterov,
+        weight_decay=decay,
+        fused=True,
+    )
+
+
+def make_scheduler(recipe: Recipe, optimizer: Optimizer, steps: int) -> LRScheduler:
+    """The learning rate over `steps` steps: constant, or one cycle up to `recipe.lr` and down to 0."""
+    if recipe.schedule == "constant":
+        return LambdaLR(optimizer, lambda step: 1.0)
+    return OneCycleLR(optimizer, recipe.lr, steps, pct_start=recipe.rising, cycle_momentum=False)
+
+
+class Average:
+    """The weights a recipe is judged by: averaged over steps (EMA, SWA) where it asks, else the model's.
+
+    BatchNorm's running statistics are averaged with the weights.
+    """
+
+    def __init__(self, recipe: Recipe, model: TwoInputNet, steps: int) -> None:
+        self._current, self._averaged, self._skip = model, None, 0
+        span = max(1, round(recipe.averaged_share * steps))
+        if recipe.averaging == "ema":
+            average = get_ema_multi_avg_fn(1 - 1 / span)
+        elif recipe.averaging == "swa":
+            average, self._skip = get_swa_multi_avg_fn(), steps - span
+        if recipe.averaging:
+            self._averaged = AveragedModel(model, multi_avg_fn=average, use_buffers=True)
+
+    def update(self) -> None:
+        """Take in the weights after a step."""
+        self._skip -= 1
+        if self._averaged is not None and self._skip < 0:
+            self._averaged.update_parameters(self._current)
+
+    @property
+    def model(self) -> TwoInputNet:
+        """With the averaged weights, from the step on which averaging begins."""
+        if self._averaged is None or self._skip >= 0:
+            return self._current
+        return self._averaged.module
+
+
+def _warm_up(model: TwoInputNet, recipe: Recipe, device: torch.device) -> float:
+    """Let libraries choose their kernels, on a copy of the model and random tensors; returns seconds."""
+    started = _now(device)
+    with torch.random.fork_rng(device_type=device.type if device.type != "cpu" else "cuda"):
+        trial = copy.deepcopy(model)
+        classes = torch.arange(recipe.batch_size, device=device) % 10
+        image = torch.rand(recipe.batch_size, 1, 28, 28, device=device)
+        sample = Sample(image, one_hot_number(classes), classes, 2 * classes)
+        counters = torch.zeros(len(COUNTED), dtype=torch.float64, device=device)
+        optimizer = make_optimizer(recipe, trial)
+        for _ in range(3):
+            train_step(trial, sample, recipe, optimizer, counters)
+    return _now(device) - started
+
+
+def _now(device: torch.device) -> float:
+    """Seconds on a steady clock, once the device has finished what it was given."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()
+    return time.perf_counter()

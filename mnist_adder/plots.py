@@ -137,19 +137,21 @@ def confusion(matrix: Any, source: str) -> Figure:
     figure = Figure(figsize=(7.2, 5.4), layout="constrained")
     axes = figure.subplots()
     texts = [[f"{count:,}" if count else "" for count in row] for row in counts]
-    _cells(axes, wrong, texts, 0, max(1, np.nanmax(wrong)))
+    _cells(axes, wrong, texts, 0, max(1, np.nanmax(wrong)), "Blues")
     axes.set(xlabel="read as", ylabel="digit", title=f"Digits, in (image, number) pairs ({source})")
     return figure
 
 
-def _cells(axes: Axes, values: Any, texts: Sequence[Sequence[str]], low: float, high: float) -> Any:
-    """A 10×10 picture with a text in each cell."""
-    picture = axes.imshow(values, cmap="cividis", vmin=low, vmax=high, aspect="auto")
+def _cells(
+    axes: Axes, values: Any, texts: Sequence[Sequence[str]], low: float, high: float, colours: str = "cividis"
+) -> Any:
+    """A 10×10 picture with a text in each cell, white on dark cells."""
+    picture = axes.imshow(values, cmap=colours, vmin=low, vmax=high, aspect="auto")
     axes.grid(False)
     axes.set_xticks(range(10))
     axes.set_yticks(range(10))
     for (row, column), value in np.ndenumerate(values):
-        dark = not np.isnan(value) and value < (low + high) / 2
+        dark = not np.isnan(value) and sum(picture.to_rgba(value)[:3]) < 1.5
         colour = "white" if dark else "black"
         axes.text(column, row, texts[row][column], ha="center", va="center", color=colour, fontsize=9)
     return picture

@@ -167,12 +167,12 @@ def train(options: argparse.Namespace) -> None:
 
 def evaluate(options: argparse.Namespace) -> None:
     """Read a run back and test it."""
-    from . import runs
+    from . import models, runs
 
     run, loaded, evaluated = _evaluated(options)
-    kept = ("recipe", "seed", "epochs", "parameters")
     metrics = {"dataset": loaded.source, "split": loaded.split}
-    metrics |= {key: run.metrics.get(key) for key in kept} | evaluated.metrics
+    metrics |= {key: run.config[key] for key in ("recipe", "seed", "epochs")}
+    metrics |= {"parameters": models.parameter_count(run.model)} | evaluated.metrics
     tables = {
         "confusion": evaluated.confusion.tolist(),
         "truth_table": evaluated.truth_table.tolist(),
@@ -210,13 +210,13 @@ def _evaluated(options: argparse.Namespace):
     from . import data, evaluation, runs, training
 
     run = runs.read_run(options.folder)
-    own = options.data in (None, run.config.get("dataset"))
+    own = options.data in (None, run.config["dataset"])
     loaded = data.load_data(
         options.data or run.config["dataset"],
         options.data_dir,
-        validate=run.config.get("validate") if own else None,
+        validate=run.config["validate"] if own else None,
     )
-    device = training.gpu_check(run.config.get("seed", 0), options.device)
+    device = training.gpu_check(run.config["seed"], options.device)
     return run, loaded, evaluation.evaluate(run.model.to(device), loaded.test)
 
 

@@ -227,7 +227,7 @@ class AdderDataset(Dataset[Sample]):
     into each worker would serve every worker the same numbers.) Runs with workers repeat exactly when the
     `DataLoader` is given a seeded `generator`.
 
-    An index gives a sample, a list of indices a batch, so both of these work, and the second is fast::
+    An index gives a sample, a list of indices or a slice a batch, so both of these work, and the second is fast::
 
         DataLoader(dataset, batch_size=128, shuffle=True)
         DataLoader(dataset, batch_size=None,
@@ -253,10 +253,12 @@ class AdderDataset(Dataset[Sample]):
     def __len__(self) -> int:
         return len(self.digits)
 
-    def __getitem__(self, index: int | Sequence[int] | Tensor) -> Sample:
-        if isinstance(index, Sequence | Tensor):
-            return self._gather(torch.as_tensor(index, dtype=torch.int64))
-        return self.__getitems__([index])[0]
+    def __getitem__(self, index: int | slice | Sequence[int] | Tensor) -> Sample:
+        if isinstance(index, slice):
+            index = range(*index.indices(len(self)))
+        rows = torch.as_tensor(index, dtype=torch.int64)
+        batch = self._gather(rows.reshape(-1))
+        return batch if rows.dim() else Sample(*(field[0] for field in batch))
 
     def __getitems__(self, indices: Sequence[int]) -> list[Sample]:
         """Samples cut from one gather: what a stock `DataLoader` asks for, batch by batch."""

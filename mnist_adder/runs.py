@@ -17,7 +17,7 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
 from . import plots
-from .data import AdderDataset, Data, InputError
+from .data import FOLDS, SOURCES, AdderDataset, Data, InputError
 from .evaluation import Evaluation
 from .models import TwoInputNet, build, parameter_count
 from .recipes import RECIPES, Recipe
@@ -29,6 +29,14 @@ CONFIG, HISTORY, METRICS, WEIGHTS = (
     "metrics.json",
     "model.safetensors",
 )
+
+CONFIG_FIELDS = {  # what reading a run back needs, and what it may be
+    "recipe": lambda value: value in RECIPES,
+    "dataset": lambda value: value in SOURCES[1:],
+    "validate": lambda value: value is None or value in range(FOLDS),
+    "seed": lambda value: type(value) is int and 0 <= value < 2**32,
+    "epochs": lambda value: type(value) is int and value > 0,
+}
 
 
 def write(path: Path, content: str | bytes) -> None:
@@ -105,10 +113,10 @@ def save_run(
         recipe, data, fitted, evaluation: of this run.
         facts: more entries for both JSON files: seed, device, ….
     """
-    facts = {"dataset": data.source, "split": data.split, "recipe": recipe.name} | facts
+    about = {"dataset": data.source, "split": data.split, "recipe": recipe.name}
+    facts = about | {"epochs": recipe.length(data.source)} | facts
     settings = {k: v for k, v in dataclasses.asdict(recipe).items() if k not in ("name", "model")}
     metrics = facts | {
-        "epochs": recipe.length(data.source),
         "parameters": parameter_count(fitted.model),
         "torch": torch.__version__,
         "threads": torch.get_num_threads(),
@@ -142,9 +150,9 @@ def read_run(folder: Path) -> Run:
     if not (folder / CONFIG).is_file():
         raise InputError(f"{folder} is not a run folder: it has no {CONFIG}")
     config = _read_json(folder / CONFIG)
-    name = config.get("recipe")
-    if name not in RECIPES:
-        raise InputError(f"{folder / CONFIG}: recipe {name!r} is not one of {', '.join(RECIPES)}")
+    for field, fits in CONFIG_FIELDS.items():
+        if not fits(config.get(field)):
+            raise InputError(f"{folder / CONFIG}: {field} cannot be {config.get(field)!r}")
     try:
         history = [
             {key: float(value) for key, value in row.items()}
@@ -152,7 +160,7 @@ def read_run(folder: Path) -> Run:
         ]
     except (OSError, ValueError, TypeError) as error:
         raise InputError(f"{folder / HISTORY} cannot be read: {error}") from error
-    model = load_weights(build(RECIPES[name].model), folder / WEIGHTS)
+    model = load_weights(build(RECIPES[config["recipe"]].model), folder / WEIGHTS)
     return Run(folder, config, history, _read_json(folder / METRICS), model)
 
 

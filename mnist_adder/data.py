@@ -109,9 +109,9 @@ def load_data(
 
 
 _FALLBACK = (
-    "\n" + "=" * 78 + "\n  NO MNIST: {reason}\n"
-    "  Using scikit-learn's 1,797 bundled digits instead: small and easy, so its\n"
-    "  figures cannot be compared with MNIST's.\n" + "=" * 78
+    "\n" + "=" * 78 + "\n  WARNING: {reason}\n"
+    "  This run uses scikit-learn's 1,797 BUNDLED DIGITS instead, an easier set:\n"
+    "  its figures cannot be compared with MNIST's.\n" + "=" * 78
 )
 
 
@@ -142,8 +142,8 @@ def _fetch_mnist(root: Path) -> None:
                 f"MNIST in {raw} lacks {missing}, which cannot be downloaded: restore or delete the folder"
             ) from error
         raise _Unreachable(
-            f"none in {raw}, and it cannot be downloaded; name its folder with --data-dir or "
-            "MNIST_ADDER_DATA, or use --data digits"
+            f"MNIST is not in {raw} and cannot be downloaded: name its folder with --data-dir "
+            "or MNIST_ADDER_DATA, or use --data digits"
         ) from error
 
 

@@ -14,7 +14,8 @@ test: $(VENV)/.tested  ## lint, format check and tests
 	$(BIN)/python -m pytest
 
 notebook: $(VENV)/.tested  ## run the notebooks from top to bottom and keep their outputs
-	$(BIN)/jupyter nbconvert --to notebook --execute --inplace --coalesce-streams notebooks/*.ipynb
+	$(BIN)/jupyter nbconvert --to notebook --execute --inplace notebooks/*.ipynb
+	$(BIN)/jupyter nbconvert --to notebook --coalesce-streams --inplace notebooks/*.ipynb
 
 figures: $(VENV)/.installed runs/readme/config.json  ## draw the README's figures in images/
 	$(BIN)/python -m mnist_adder figures runs/readme --out images

@@ -377,10 +377,11 @@ def random_affine(images: Tensor, draws: Tensor, rotate: float, shift: float, zo
     Returns:
         float32 [B, 28, 28] in 0…255.
     """
-    ranges = torch.tensor([rotate * torch.pi / 180, zoom, 2 * shift, 2 * shift])
+    turn, stretch, right, down = (2 * draws - 1).unbind(1)
+    angle, size = turn * (rotate * torch.pi / 180), 1 + stretch * zoom
     # affine_grid counts the image's side as 2, from −1 to 1: hence twice the shift.
-    angle, size, right, down = ((2 * draws - 1) * ranges.to(draws)).unbind(1)
-    cosine, sine = angle.cos() / (1 + size), angle.sin() / (1 + size)
+    right, down = right * (2 * shift), down * (2 * shift)
+    cosine, sine = angle.cos() / size, angle.sin() / size
     theta = torch.stack([cosine, -sine, right, sine, cosine, down], 1).view(-1, 2, 3)
     grid = F.affine_grid(theta, [len(images), 1, 28, 28], align_corners=False)
     return F.grid_sample(images.float().unsqueeze(1), grid, align_corners=False).squeeze(1)

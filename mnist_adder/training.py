@@ -200,9 +200,9 @@ def train_step(
     with torch.no_grad():
         digit_right = digit_log_probabilities.argmax(1) == digit
         sum_right = sum_scores.argmax(1) == sum
-        right = torch.stack([digit_right, sum_right, digit_right & sum_right]).sum(1)
-        loss = torch.stack([losses.digit, losses.sum]) * len(digit)
-        counters += torch.cat([right.new_tensor([len(digit)]), right, loss])
+        counters[0] += len(digit)
+        counters[1:4] += torch.stack([digit_right, sum_right, digit_right & sum_right]).sum(1)
+        counters[4:] += torch.stack([losses.digit, losses.sum]) * len(digit)
 
 
 COUNTED = ("samples", "digit_accuracy", "sum_accuracy", "joint_accuracy", "digit_loss", "sum_loss")

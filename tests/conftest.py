@@ -1,0 +1,51 @@
+"""Shared data. No test downloads anything: the bundled digits do, and real MNIST where it is found."""
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torchvision
+
+from mnist_adder.data import MNIST_SHA256, Data, Split, load_data
+from mnist_adder.recipes import RECIPES
+
+MNIST_DIR = Path(os.environ.get("MNIST_ADDER_DATA") or "data").absolute()
+
+
+@pytest.fixture(autouse=True)
+def no_download(monkeypatch):
+    """An unreachable network, without its time-outs."""
+
+    def refuse(mnist):
+        raise RuntimeError("Error downloading train-images-idx3-ubyte.gz")
+
+    monkeypatch.setattr(torchvision.datasets.MNIST, "download", refuse)
+
+
+@pytest.fixture(scope="session")
+def digits() -> Data:
+    return load_data("digits")
+
+
+@pytest.fixture
+def few(digits) -> Data:
+    """240 training and 60 test images, for what need not learn."""
+    train, test = (
+        Split(*(part[:n] for part in split)) for split, n in ((digits.train, 240), (digits.test, 60))
+    )
+    return Data("digits", train, test)
+
+
+@pytest.fixture
+def quick():
+    """Our recipe, for two epochs."""
+    return replace(RECIPES["adder"], epochs=2, digits_epochs=2, batch_size=60)
+
+
+@pytest.fixture
+def mnist_dir() -> Path:
+    """Where the real MNIST is."""
+    if not all((MNIST_DIR / "MNIST" / "raw" / name).is_file() for name in MNIST_SHA256):
+        pytest.skip("no real MNIST: MNIST_ADDER_DATA names no folder with MNIST/raw, and data/ has none")
+    return MNIST_DIR

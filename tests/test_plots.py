@@ -1,0 +1,104 @@
+"""Every figure draws, names its source, and shows what it was given."""
+
+import io
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+
+from mnist_adder import plots
+from mnist_adder.evaluation import Mistake
+
+PARTS = ("digit_loss", "sum_loss", "digit_accuracy", "sum_accuracy", "joint_accuracy")
+IMAGES = np.random.default_rng(0).integers(0, 255, (30, 28, 28), dtype=np.uint8)
+
+
+def history(epochs: int) -> list[dict[str, float]]:
+    return [
+        {"epoch": epoch, "lr": 0.1 / epoch}
+        | {f"{split}_{part}": 1 - 1 / (epoch + 1) for split in ("train", "test") for part in PARTS}
+        for epoch in range(1, epochs + 1)
+    ]
+
+
+WRONG = [Mistake(index, number, 3, 5, 4) for index in (7, 8, 9) for number in (1, 2)]
+TABLE = np.linspace(0.97, 1, 100).reshape(10, 10)
+COUNTS = 980 * np.eye(10, dtype=int) + np.eye(10, k=1, dtype=int)
+
+FIGURES = {
+    "sample_grid": lambda: plots.sample_grid(IMAGES[:3], [4, 0, 9], [7, 0, 18], "my source"),
+    "image_grid": lambda: plots.image_grid(IMAGES[:3], ["a", "b", "c"], "my source"),
+    "mistakes": lambda: plots.mistakes(IMAGES, WRONG, "my source"),
+    "no mistakes": lambda: plots.mistakes(IMAGES, [], "my source"),
+    "curves": lambda: plots.curves(history(4), "my source"),
+    "curves of one epoch": lambda: plots.curves(history(1), "my source"),
+    "perfect curves": lambda: plots.curves(
+        [row | dict.fromkeys((k for k in row if "accuracy" in k), 1.0) for row in history(3)], "my source"
+    ),
+    "learning_rate": lambda: plots.learning_rate(history(4), "my source"),
+    "truth_table": lambda: plots.truth_table(TABLE, "my source"),
+    "truth_table without some digits": lambda: plots.truth_table(
+        np.where(np.arange(10)[:, None] < 8, TABLE, np.nan), "my source"
+    ),
+    "confusion": lambda: plots.confusion(COUNTS, "my source"),
+    "confusion without mistakes": lambda: plots.confusion(980 * np.eye(10, dtype=int), "my source"),
+}
+
+
+def titles(figure: Figure) -> list[str]:
+    return [figure.get_suptitle(), *(axes.get_title() for axes in figure.axes)]
+
+
+@pytest.mark.parametrize("name", FIGURES)
+@pytest.mark.filterwarnings("error")
+def test_figures_draw_and_name_their_source(name):
+    figure = FIGURES[name]()
+    assert isinstance(figure, Figure)
+    assert any("my source" in title for title in titles(figure))
+    picture = io.BytesIO()
+    figure.savefig(picture, format="png")
+    assert picture.getvalue().startswith(b"\x89PNG")
+
+
+def test_samples_are_titled_with_their_sums():
+    shown = titles(FIGURES["sample_grid"]())
+    assert {"3 + 4 = 7", "0 + 0 = 0", "9 + 9 = 18"} <= set(shown)
+
+
+def test_mistakes_show_an_image_once_with_truth_and_answer():
+    figure = FIGURES["mistakes"]()
+    pictures = [axes for axes in figure.axes if axes.get_images()]
+    assert [axes.get_title() for axes in pictures] == ["3 + 1 = 4\nsaid 5, 4"] * 3
+    for axes, index in zip(pictures, (7, 8, 9), strict=True):
+        assert np.array_equal(axes.get_images()[0].get_array(), IMAGES[index])
+    assert "6 wrong pairs, on 3 images" in figure.get_suptitle()
+
+
+def test_mistakes_stop_at_most():
+    wrong = [Mistake(index, 0, 3, 5, 4) for index in range(30)]
+    figure = plots.mistakes(IMAGES, wrong, "my source", most=10)
+    assert sum(bool(axes.get_images()) for axes in figure.axes) == 10
+    assert "30 images" in figure.get_suptitle()
+
+
+def test_curves_show_both_splits_by_epoch():
+    losses, accuracies = FIGURES["curves"]().axes
+    assert {line.get_label() for line in losses.lines} == {
+        f"{split} {part}" for split in ("train", "test") for part in ("digit", "sum")
+    }
+    assert {line.get_label() for line in accuracies.lines} == {
+        f"{split} {part}" for split in ("train", "test") for part in ("digit", "sum", "joint")
+    }
+    for axes in (losses, accuracies):
+        assert axes.get_xlabel() == "epoch"
+        assert all(list(line.get_xdata()) == [1, 2, 3, 4] for line in axes.lines)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "xlabel"), [("truth_table", "97.0", "number"), ("confusion", "980", "read as")]
+)
+def test_tables_write_their_cells(name, text, xlabel):
+    axes = FIGURES[name]().axes[0]
+    assert len(axes.texts) == 100
+    assert axes.texts[0].get_text() == text
+    assert (axes.get_xlabel(), axes.get_ylabel()) == (xlabel, "digit")

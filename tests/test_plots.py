@@ -94,6 +94,17 @@ def test_curves_show_both_splits_by_epoch():
         assert all(list(line.get_xdata()) == [1, 2, 3, 4] for line in axes.lines)
 
 
+def test_better_accuracies_are_drawn_higher_and_labelled_right():
+    axes = FIGURES["curves"]().axes[1]
+    drawn = axes.transData.transform([(1, y) for y in axes.lines[0].get_ydata()])[:, 1]
+    assert list(drawn) == sorted(drawn)  # the accuracies made up above rise
+    assert axes.lines[0].get_ydata() == pytest.approx([1 / 2, 1 / 3, 1 / 4, 1 / 5])
+    labels = [label.get_text() for label in axes.get_yticklabels()]
+    assert labels
+    for share, label in zip(axes.get_yticks(), labels, strict=True):
+        assert float(label.removesuffix(" %")) == pytest.approx(100 * (1 - share))
+
+
 @pytest.mark.parametrize(
     ("name", "text", "xlabel"), [("truth_table", "97.0", "number"), ("confusion", "980", "read as")]
 )

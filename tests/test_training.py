@@ -156,12 +156,15 @@ def test_withheld_pairs_are_left_out_of_training(few, quick, monkeypatch):
 def test_averaged_weights(averaging, quick):
     recipe = replace(quick, averaging=averaging, averaged_share=0.5)
     model = nn.Linear(1, 1, bias=False)
+    model.register_buffer("running_mean", torch.zeros(()))  # as BatchNorm has one
     average = Average(recipe, model, steps=8)  # a span of 4 steps
     assert average.model is model
     seen = []
     for value in (1.0, 5.0, 2.0, 8.0, 3.0, 9.0, 4.0, 6.0):
         nn.init.constant_(model.weight, value)
+        model.running_mean.fill_(-value)
         average.update()
+        assert average.model.running_mean.item() == pytest.approx(-average.model.weight.item())
         seen.append(average.model.weight.item())
     if averaging == "swa":  # the plain mean of the last half
         expected = [1.0, 5.0, 2.0, 8.0, 3.0, 6.0, 16 / 3, 5.5]

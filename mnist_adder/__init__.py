@@ -12,10 +12,11 @@ _HOME = {
     "models": ("AdderMLP", "AdderNet", "DigitCNN", "ExactAdder", "TwoInputNet", "parameter_count"),
     "losses": ("total_loss",),
     "recipes": ("RECIPES", "Recipe"),
-    "training": ("fit", "gpu_check"),
+    "training": ("fit", "gpu_check", "lr_range"),
     "evaluation": ("Evaluation", "evaluate"),
     "inspection": ("autograd_graph", "layer_table", "receptive_field_table", "save_graph"),
     "runs": ("read_run", "save_run"),
+    "comparison": ("compare",),
 }
 __all__ = sorted(name for names in _HOME.values() for name in names)
 

@@ -19,6 +19,10 @@ examples:
   mnist-adder train --data digits           ... on the bundled digits, without a network
   mnist-adder train --epochs 1 --validate   one epoch, tested on held-out training images
   mnist-adder evaluate runs/adder-001       the exhaustive test of a finished run
+  mnist-adder compare --recipes adder cascade --seeds 3
+                                            recipes side by side, beside the published figures
+  mnist-adder lr-find                       which learning rate? a range test
+  mnist-adder train --withhold 20           did it learn to add? 20 of 100 pairs kept from training
   mnist-adder summary                       layers, receptive field, autograd graph
 
 MNIST is looked for in --data-dir, in $MNIST_ADDER_DATA and in ./data, and downloaded
@@ -74,19 +78,23 @@ def make_parser() -> argparse.ArgumentParser:
     device = Parser(add_help=False)
     device.add_argument("--device", default="auto", help="auto (default), cpu, cuda or mps")
 
+    length: dict = {"type": _positive(int), "metavar": "N", "help": "instead of the recipe's"}
+    fold: dict = {"type": int, "nargs": "?", "const": 0, "metavar": "FOLD"}
+    fold["help"] = "test on a twelfth of the training set (fold 0–11, default 0); leave the test set shut"
+
     train_ = command("train", train, "train a recipe and save the run in a folder", data, device)
     train_.add_argument("--recipe", default="adder", help="; ".join(map(_about, RECIPES.values())))
-    train_.add_argument("--epochs", type=_positive(int), metavar="N", help="instead of the recipe's")
+    train_.add_argument("--epochs", **length)
     train_.add_argument("--batch-size", type=_positive(int), metavar="N", help="likewise")
     train_.add_argument("--lr", type=_positive(float), metavar="X", help="likewise; the peak rate")
     train_.add_argument("--seed", type=_seed, default=0, metavar="N", help="of everything random (0)")
+    train_.add_argument("--validate", **fold)
     train_.add_argument(
-        "--validate",
-        type=int,
-        nargs="?",
-        const=0,
-        metavar="FOLD",
-        help="test on a twelfth of the training set (fold 0–11, default 0); leave the test set shut",
+        "--withhold",
+        type=_positive(int),
+        metavar="N",
+        help="keep N of the 100 (digit, number) pairs, drawn from the seed, out of training and report "
+        "the accuracy on them; each digit, number and sum keeps a pair",
     )
     train_.add_argument("--deterministic", action="store_true", help="repeatable on a GPU too, slower")
     train_.add_argument("--out", type=Path, metavar="DIR", help="run folder (default: a new one in runs/)")
@@ -98,6 +106,30 @@ def make_parser() -> argparse.ArgumentParser:
     figures_ = command("figures", figures, "draw a run's figures again", data, device)
     figures_.add_argument("folder", type=Path, metavar="RUN", help="the run's folder")
     figures_.add_argument("--out", type=Path, metavar="DIR", help="where to (default: the run's folder)")
+
+    compare_ = command("compare", compare, "train recipes over several seeds, side by side", data, device)
+    compare_.add_argument(
+        "--recipes", nargs="+", metavar="NAME", help=f"of {', '.join(RECIPES)} (default: all)"
+    )
+    compare_.add_argument("--seeds", type=_positive(int), default=3, metavar="N", help="how many (3)")
+    compare_.add_argument("--first-seed", type=_seed, default=10, metavar="N", help="and from which on (10)")
+    compare_.add_argument("--epochs", **length)
+    compare_.add_argument("--validate", **fold)
+    compare_.add_argument(
+        "--out",
+        type=Path,
+        default=Path("runs/comparison"),
+        metavar="DIR",
+        help="for the runs, the table and the figure (default: runs/comparison); finished runs that are "
+        "there already are not trained again",
+    )
+
+    lr_find_ = command("lr-find", lr_find, "a learning-rate range test", data, device)
+    lr_find_.add_argument("--recipe", default="adder", help="whose model and optimiser (default: adder)")
+    lr_find_.add_argument("--seed", type=_seed, default=0, metavar="N", help="of everything random (0)")
+    lr_find_.add_argument(
+        "--out", type=Path, metavar="DIR", help="for lr_range.png (default: runs/lr-find-RECIPE)"
+    )
 
     summary_ = command("summary", summary, "print a model's layers and its receptive field")
     summary_.add_argument("--recipe", default="adder", help="whose model (default: adder)")
@@ -129,36 +161,33 @@ def _seed(text: str) -> int:
     return int(text)
 
 
-def _recipe(name: str) -> Recipe:
+def _recipe(name: str, epochs: int | None = None, **changes: float | None) -> Recipe:
+    """A recipe by name, with the changes that were asked for."""
     from .data import InputError
 
     if name not in RECIPES:
         raise InputError(f"unknown recipe {name!r}: choose one of {', '.join(RECIPES)}")
-    return RECIPES[name]
+    changes |= {"epochs": epochs, "digits_epochs": epochs}
+    return dataclasses.replace(RECIPES[name], **{k: v for k, v in changes.items() if v is not None})
 
 
 def train(options: argparse.Namespace) -> None:
     """Train, test, save."""
-    recipe = _recipe(options.recipe)
-    asked = {"batch_size": options.batch_size, "lr": options.lr}
-    asked |= {"epochs": options.epochs, "digits_epochs": options.epochs}
-    recipe = dataclasses.replace(recipe, **{k: v for k, v in asked.items() if v is not None})
-    from . import data, evaluation, runs, training
+    recipe = _recipe(options.recipe, options.epochs, batch_size=options.batch_size, lr=options.lr)
+    from . import data, runs, training
 
+    withheld = data.pairs_to_withhold(options.withhold or 0, options.seed)
     device = training.gpu_check(options.seed, options.device, deterministic=options.deterministic)
     loaded = data.load_data(options.data or "auto", options.data_dir, validate=options.validate)
     folder = runs.make_folder(options.out, recipe.name, force=options.force)
-    fitted = training.fit(recipe, loaded, device=device, seed=options.seed)
-    evaluated = evaluation.evaluate(fitted.model, loaded.test)
-    metrics = runs.save_run(
+    metrics = runs.train_run(
         folder,
         recipe,
         loaded,
-        fitted,
-        evaluated,
+        device=device,
         seed=options.seed,
+        withheld=withheld,
         validate=options.validate,
-        device=device.type,
         deterministic=options.deterministic,
     )
     _print_table(metrics, len(loaded.test.digits))
@@ -170,9 +199,10 @@ def evaluate(options: argparse.Namespace) -> None:
     from . import models, runs
 
     run, loaded, evaluated = _evaluated(options)
-    metrics = {"dataset": loaded.source, "split": loaded.split}
+    withheld = run.config["withheld"]
+    metrics = {"dataset": loaded.source, "split": loaded.split, "withheld": withheld}
     metrics |= {key: run.config[key] for key in ("recipe", "seed", "epochs")}
-    metrics |= {"parameters": models.parameter_count(run.model)} | evaluated.metrics
+    metrics |= {"parameters": models.parameter_count(run.model)} | runs.measure(evaluated, withheld)
     tables = {
         "confusion": evaluated.confusion.tolist(),
         "truth_table": evaluated.truth_table.tolist(),
@@ -188,8 +218,45 @@ def figures(options: argparse.Namespace) -> None:
     run, loaded, evaluated = _evaluated(options)
     out = options.out or run.folder
     out.mkdir(parents=True, exist_ok=True)
-    runs.write_figures(out, runs.draw(loaded, run.history, evaluated))
+    runs.write_figures(out, runs.draw(loaded, run.history, evaluated, run.config["withheld"]))
     print(f"figures: {out}")
+
+
+def compare(options: argparse.Namespace) -> None:
+    """Train, or read back, every recipe with every seed."""
+    names = ",".join(options.recipes or RECIPES).split(",")
+    recipes = [_recipe(name, options.epochs) for name in dict.fromkeys(names)]
+    from . import comparison, data, training
+
+    device = training.gpu_check(options.first_seed, options.device)
+    rows = comparison.compare(
+        recipes,
+        data.load_data(options.data or "auto", options.data_dir, validate=options.validate),
+        seeds=range(options.first_seed, options.first_seed + options.seeds),
+        device=device,
+        out=options.out,
+        validate=options.validate,
+    )
+    print(f"\n{comparison.markdown(rows)}\ncomparison: {options.out}")
+
+
+def lr_find(options: argparse.Namespace) -> None:
+    """Test a range of learning rates."""
+    recipe = _recipe(options.recipe)
+    from . import data, plots, runs, training
+
+    device = training.gpu_check(options.seed, options.device)
+    loaded = data.load_data(options.data or "auto", options.data_dir)
+    out = runs.make_folder(options.out or Path("runs", f"lr-find-{recipe.name}"), recipe.name, force=True)
+    found = training.lr_range(recipe, loaded, device=device, seed=options.seed)
+    figure = plots.lr_range(*found, recipe.lr, f"{recipe.name}, {loaded.source}")
+    runs.write_figures(out, {"lr_range": figure})
+    suggestion = "none, the loss never fell" if found.suggestion is None else f"{found.suggestion:.2g}"
+    print(f"suggested rate: {suggestion}; the recipe's: {recipe.lr:g} ({recipe.schedule}); {loaded.source}")
+    print(
+        "rule: the middle of the third of a decade in which the smoothed loss falls most before its minimum"
+    )
+    print(f"figure: {out / 'lr_range.png'}")
 
 
 def summary(options: argparse.Namespace) -> None:
@@ -233,6 +300,12 @@ def _print_table(metrics: dict, images: int) -> None:
         ("product", "digit × sum, for comparison only"),
     ):
         print(f"  {name:8} {metrics[f'{name}_accuracy']:9.3%}   {meaning}")
+    if count := len(metrics["withheld"]):
+        for name, pairs in (("withheld", f"{count} pairs withheld"), ("seen", f"{100 - count} pairs seen")):
+            shares = (
+                f"{part} {metrics[f'{name}_{part}_accuracy']:.3%}" for part in ("digit", "sum", "joint")
+            )
+            print(f"  on the {pairs}: {', '.join(shares)}")
     print(f"  losses   digit {metrics['digit_loss']:.4f}, sum {metrics['sum_loss']:.4f} nats")
     if "train_seconds" in metrics:
         print(f"  trained in {metrics['train_seconds']:.1f} s on {metrics['device']}")

@@ -23,6 +23,7 @@ from torch.utils.data import Dataset, get_worker_info
 
 MEAN, STD = 0.1307, 0.3081  # of MNIST's training pixels, scaled to 0…1
 DIGITS, NUMBERS, SUMS = 10, 10, 19
+PAIRS = [[digit, number] for digit in range(DIGITS) for number in range(NUMBERS)]
 SOURCES = ("auto", "mnist", "digits")
 FOLDS = 12  # a validation fold is 1/12 of the training set: 5,000 of MNIST's 60,000 images
 
@@ -292,6 +293,41 @@ def check_split(split: Split) -> None:
 
 def _describe(tensor: Tensor) -> str:
     return f"{str(tensor.dtype).removeprefix('torch.')} {list(tensor.shape)}"
+
+
+def pair_table(pairs: Sequence[Sequence[int]]) -> Tensor:
+    """bool [10, 10], true at the given (digit, number) pairs."""
+    table = torch.zeros(DIGITS, NUMBERS, dtype=torch.bool)
+    for digit, number in pairs:
+        table[digit, number] = True
+    return table
+
+
+def pairs_to_withhold(count: int, seed: int = 0) -> list[list[int]]:
+    """Choose (digit, number) pairs to keep out of training.
+
+    The hundred pairs are gone through in an order drawn from `seed`. A pair is chosen unless it is the last
+    one left of its digit, its number or its sum, so that training meets each of those (sums 0 and 18 have
+    one pair each, which always stays). Fewer pairs of the same seed are a part of more.
+
+    Raises:
+        InputError: more pairs than the rule can find in this order.
+    """
+    seen = torch.ones(DIGITS, NUMBERS, dtype=torch.bool)
+    sums = torch.arange(DIGITS)[:, None] + torch.arange(NUMBERS)
+    chosen: list[list[int]] = []
+    for cell in torch.randperm(DIGITS * NUMBERS, generator=torch.Generator().manual_seed(seed)).tolist():
+        digit, number = divmod(cell, NUMBERS)
+        of_its_kind = seen[digit], seen[:, number], seen[sums == digit + number]
+        if len(chosen) < count and all(pairs.sum() > 1 for pairs in of_its_kind):
+            seen[digit, number] = False
+            chosen.append([digit, number])
+    if len(chosen) < count:
+        raise InputError(
+            f"{count} pairs cannot be withheld: with seed {seed} at most {len(chosen)} leave each digit, "
+            "number and sum in training"
+        )
+    return sorted(chosen)
 
 
 class Batches:

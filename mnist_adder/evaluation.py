@@ -44,18 +44,23 @@ class Evaluation:
 
     @property
     def metrics(self) -> dict[str, float]:
-        """Accuracies as fractions, losses in nats.
+        """Losses in nats and the accuracies over all pairs."""
+        everywhere = torch.ones(DIGITS, NUMBERS, dtype=torch.bool)
+        losses = {"digit_loss": self.digit_loss, "sum_loss": self.sum_loss}
+        return losses | self.accuracies(everywhere)
+
+    def accuracies(self, pairs: Tensor) -> dict[str, float]:
+        """Accuracies over some (digit, number) pairs, bool [10, 10], as fractions.
 
         `joint_accuracy` is the share of pairs with both outputs right; `product_accuracy`, the product of
         the other two, is what one published system calls "total".
         """
+        there = pairs[self.digits]  # [N, 10]
         digit, sum, joint = (
-            right.double().mean().item()
+            right[there].double().mean().item()
             for right in (self.digit_right, self.sum_right, self.digit_right & self.sum_right)
         )
         return {
-            "digit_loss": self.digit_loss,
-            "sum_loss": self.sum_loss,
             "digit_accuracy": digit,
             "sum_accuracy": sum,
             "joint_accuracy": joint,

@@ -1,12 +1,13 @@
 """Figures from plain data: a history, tables, pictures. Knows neither models nor training."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
 # Okabe and Ito's colours, told apart by readers with any colour vision; line styles tell train from test.
@@ -97,7 +98,7 @@ def curves(history: History, source: str) -> Figure:
 
 def _accuracy_axis(axes: Axes) -> None:
     """Accuracies up to 99.99 %, each nine with as much room as the last; the data is the share wrong."""
-    shares = np.array([0.5, 0.2, 0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.001, 0.0005, 0.0001])
+    shares = np.array([0.9, 0.5, 0.2, 0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.001, 0.0005, 0.0001])
     lowest, highest = axes.get_ylim()
     shown = shares[(shares >= lowest) & (shares <= highest)]
     axes.set_yticks(shown, [f"{100 * (1 - share):.4g} %" for share in shown])
@@ -117,14 +118,19 @@ def learning_rate(history: History, source: str) -> Figure:
 
 
 @rc_context(STYLE)
-def truth_table(table: Any, source: str) -> Figure:
-    """The share of right sums for each digit and number, ``[10, 10]``."""
+def truth_table(table: Any, source: str, withheld: Sequence[Sequence[int]] = ()) -> Figure:
+    """The share of right sums for each digit and number, ``[10, 10]``; pairs withheld are framed."""
     shares = 100 * np.asarray(table)
     figure = Figure(figsize=(7.2, 5.4), layout="constrained")
     axes = figure.subplots()
     lowest = min(99.0, float(np.nanmin(shares)))
     picture = _cells(axes, shares, [[f"{share:.1f}" for share in row] for row in shares], lowest, 100)
     axes.set(xlabel="number", ylabel="digit", title=f"Right sums, % ({source})")
+    for digit, number in withheld:
+        corner = number - 0.46, digit - 0.46
+        axes.add_patch(Rectangle(corner, 0.92, 0.92, fill=False, edgecolor=RED, linewidth=2.5))
+    if withheld:
+        axes.set_xlabel(f"number\n(framed: the {len(withheld)} pairs withheld from training)")
     figure.colorbar(picture, ax=axes, shrink=0.8)
     return figure
 
@@ -139,6 +145,65 @@ def confusion(matrix: Any, source: str) -> Figure:
     texts = [[f"{count:,}" if count else "" for count in row] for row in counts]
     _cells(axes, wrong, texts, 0, max(1, np.nanmax(wrong)), "Blues")
     axes.set(xlabel="read as", ylabel="digit", title=f"Digits, in (image, number) pairs ({source})")
+    return figure
+
+
+@rc_context(STYLE)
+def lr_range(
+    rates: Sequence[float],
+    losses: Sequence[float],
+    smoothed: Sequence[float],
+    suggestion: float | None,
+    own: float,
+    source: str,
+) -> Figure:
+    """The loss while the rate rises, the rate suggested and the recipe's `own`."""
+    figure = Figure(figsize=(7.2, 4.2), layout="constrained")
+    axes = figure.subplots()
+    axes.plot(rates, losses, color=BLUE, alpha=0.25, linewidth=1, label="each batch")
+    axes.plot(rates, smoothed, color=BLUE, linewidth=2, label="smoothed")
+    if suggestion is not None:
+        label = f"suggested: {suggestion:.2g}"
+        axes.axvline(suggestion, color=RED, label=label)
+    axes.axvline(own, color=GREEN, linestyle="--", label=f"the recipe's: {own:g}")
+    axes.set(xscale="log", xlabel="learning rate", ylabel="loss (nats)", title=f"Range test ({source})")
+    axes.set_ylim(0, 1.6 * max(smoothed[0], np.median(smoothed)))  # what blows up runs off the top
+    axes.legend(fontsize=9)
+    return figure
+
+
+@rc_context(STYLE)
+def comparison(
+    shares: Mapping[str, Mapping[str, Sequence[float]]],
+    published: Mapping[str, Mapping[str, Sequence[float]]],
+    source: str,
+) -> Figure:
+    """Accuracies of recipes: a dot for each run, a bar for their mean, a diamond for what was published.
+
+    Args:
+        shares: for each recipe its runs' digit, sum and joint accuracies, as fractions.
+        published: for a recipe the digit and sum accuracies of the system it reproduces, in %.
+        source: of the images tested on, for the heading.
+    """
+    figure = Figure(figsize=(max(6.5, 2.2 + 1.3 * len(shares)), 4.6), layout="constrained")
+    axes = figure.subplots()
+    for offset, (part, colour) in zip((-0.22, 0, 0.22), COLOURS.items(), strict=True):
+        for place, (recipe, of) in enumerate(shares.items()):
+            wrong = np.maximum(1 - np.asarray(of[part]), 1e-4)
+            at = place + offset
+            axes.plot([at] * len(wrong), wrong, ".", color=colour, alpha=0.6)
+            axes.plot([at - 0.09, at + 0.09], [wrong.mean()] * 2, color=colour, linewidth=2.5)
+            for value in published.get(recipe, {}).get(part, ()):
+                axes.plot(at, 1 - value / 100, "D", color=colour, fillstyle="none", markersize=8)
+    for part, colour in COLOURS.items():
+        axes.plot([], [], ".-", color=colour, label=f"{part}: each run, and their mean")
+    if any(recipe in published for recipe in shares):
+        axes.plot([], [], "D", color="gray", fillstyle="none", label="published for that system")
+    axes.set(yscale="log", ylabel="accuracy", title=f"Recipes compared ({source})")
+    axes.set_xticks(range(len(shares)), list(shares))
+    axes.grid(False, axis="x")
+    _accuracy_axis(axes)
+    axes.legend(fontsize=9, loc="upper left", bbox_to_anchor=(1, 1))
     return figure
 
 

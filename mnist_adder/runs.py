@@ -6,6 +6,7 @@ import io
 import json
 import os
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,11 +18,11 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
 from . import plots
-from .data import FOLDS, SOURCES, AdderDataset, Data, InputError
-from .evaluation import Evaluation
+from .data import FOLDS, PAIRS, SOURCES, AdderDataset, Data, InputError, pair_table
+from .evaluation import Evaluation, evaluate
 from .models import TwoInputNet, build, parameter_count
 from .recipes import RECIPES, Recipe
-from .training import Fitted
+from .training import Fitted, device_name, fit
 
 CONFIG, HISTORY, METRICS, WEIGHTS = (
     "config.json",
@@ -31,11 +32,13 @@ CONFIG, HISTORY, METRICS, WEIGHTS = (
 )
 
 CONFIG_FIELDS = {  # what reading a run back needs, and what it may be
-    "recipe": lambda value: value in RECIPES,
+    "recipe": lambda value: value in list(RECIPES),
     "dataset": lambda value: value in SOURCES[1:],
     "validate": lambda value: value is None or value in range(FOLDS),
     "seed": lambda value: type(value) is int and 0 <= value < 2**32,
     "epochs": lambda value: type(value) is int and value > 0,
+    "settings": lambda value: isinstance(value, dict),
+    "withheld": lambda value: isinstance(value, list) and all(pair in PAIRS for pair in value),
 }
 
 
@@ -103,41 +106,91 @@ class Run:
     model: TwoInputNet
 
 
+def train_run(
+    folder: Path,
+    recipe: Recipe,
+    data: Data,
+    *,
+    device: torch.device,
+    seed: int,
+    withheld: Sequence[Sequence[int]] = (),
+    bar: bool = True,
+    **facts: Any,
+) -> dict[str, Any]:
+    """Train a recipe, evaluate it exhaustively and save the run; returns what ``metrics.json`` holds.
+
+    Args:
+        folder: that exists.
+        recipe, data, device, seed, bar: see `training.fit`.
+        withheld: (digit, number) pairs kept out of training.
+        facts: see `save_run`.
+    """
+    fitted = fit(recipe, data, device=device, seed=seed, allowed=~pair_table(withheld), bar=bar)
+    evaluated = evaluate(fitted.model, data.test)
+    facts = {"seed": seed, "device": device.type, "hardware": device_name(device)} | facts
+    return save_run(folder, recipe, data, fitted, evaluated, withheld=withheld, **facts)
+
+
 def save_run(
-    folder: Path, recipe: Recipe, data: Data, fitted: Fitted, evaluation: Evaluation, **facts: Any
+    folder: Path,
+    recipe: Recipe,
+    data: Data,
+    fitted: Fitted,
+    evaluation: Evaluation,
+    *,
+    withheld: Sequence[Sequence[int]] = (),
+    **facts: Any,
 ) -> dict[str, Any]:
     """Write everything a run leaves, and return what ``metrics.json`` holds.
 
     Args:
         folder: that exists.
         recipe, data, fitted, evaluation: of this run.
+        withheld: (digit, number) pairs kept out of training.
         facts: more entries for both JSON files: seed, device, ….
     """
     about = {"dataset": data.source, "split": data.split, "recipe": recipe.name}
-    facts = about | {"epochs": recipe.length(data.source)} | facts
-    settings = {k: v for k, v in dataclasses.asdict(recipe).items() if k not in ("name", "model")}
+    about |= {"epochs": recipe.length(data.source), "withheld": [list(pair) for pair in withheld]}
+    facts, settings = about | facts, settings_of(recipe)
     metrics = facts | {
         "parameters": parameter_count(fitted.model),
         "torch": torch.__version__,
         "threads": torch.get_num_threads(),
         "train_seconds": fitted.train_seconds,
         "warmup_seconds": fitted.warmup_seconds,
-        **evaluation.metrics,
+        **measure(evaluation, withheld),
     }
     table = io.StringIO()
     rows = csv.DictWriter(table, fitted.history[0], lineterminator="\n")
     rows.writeheader()
     rows.writerows(fitted.history)
     weights = {name: tensor.cpu() for name, tensor in fitted.model.state_dict().items()}
-    figures = draw(data, fitted.history, evaluation)
+    figures = draw(data, fitted.history, evaluation, withheld)
 
-    for stale in folder.glob("evaluation-*.json"):  # of the run that --force replaces
-        stale.unlink()
+    # Of the run that --force replaces. The config is written last: where there is one, the run is whole.
+    for stale in (folder / CONFIG, *folder.glob("evaluation-*.json")):
+        stale.unlink(missing_ok=True)
     write(folder / WEIGHTS, save_tensors(weights))
     write(folder / HISTORY, table.getvalue())
     write_figures(folder, figures)
     write_json(folder / METRICS, metrics)
     write_json(folder / CONFIG, facts | {"settings": settings})
+    return metrics
+
+
+def settings_of(recipe: Recipe) -> dict[str, Any]:
+    """What ``config.json`` holds of a recipe."""
+    return {k: v for k, v in dataclasses.asdict(recipe).items() if k not in ("name", "model")}
+
+
+def measure(evaluation: Evaluation, withheld: Sequence[Sequence[int]]) -> dict[str, float]:
+    """An evaluation's metrics and, where pairs were withheld, the accuracies on those and on the others."""
+    metrics = evaluation.metrics
+    if withheld:
+        table = pair_table(withheld)
+        for name, pairs in (("withheld", table), ("seen", ~table)):
+            accuracies = evaluation.accuracies(pairs)
+            metrics |= {f"{name}_{key}": value for key, value in accuracies.items()}
     return metrics
 
 
@@ -149,7 +202,7 @@ def read_run(folder: Path) -> Run:
     """
     if not (folder / CONFIG).is_file():
         raise InputError(f"{folder} is not a run folder: it has no {CONFIG}")
-    config = _read_json(folder / CONFIG)
+    config = {"withheld": []} | _read_json(folder / CONFIG)
     for field, fits in CONFIG_FIELDS.items():
         if not fits(config.get(field)):
             raise InputError(f"{folder / CONFIG}: {field} cannot be {config.get(field)!r}")
@@ -189,7 +242,12 @@ def _read_json(path: Path) -> dict[str, Any]:
     return content
 
 
-def draw(data: Data, history: list[dict[str, float]], evaluation: Evaluation) -> dict[str, Figure]:
+def draw(
+    data: Data,
+    history: list[dict[str, float]],
+    evaluation: Evaluation,
+    withheld: Sequence[Sequence[int]] = (),
+) -> dict[str, Figure]:
     """Every figure of a run, by name."""
     source = f"{data.source}, {data.split}"
     samples = AdderDataset(*data.train)[list(range(24))]
@@ -203,6 +261,6 @@ def draw(data: Data, history: list[dict[str, float]], evaluation: Evaluation) ->
         "curves": plots.curves(history, source),
         "learning_rate": plots.learning_rate(history, data.source),
         "mistakes": plots.mistakes(data.test.images, evaluation.mistakes, source),
-        "truth_table": plots.truth_table(evaluation.truth_table, source),
+        "truth_table": plots.truth_table(evaluation.truth_table, source, withheld),
         "confusion": plots.confusion(evaluation.confusion, source),
     }

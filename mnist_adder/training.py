@@ -1,12 +1,14 @@
 """The training and test loop, on CUDA where there is one and on the CPU where there is none."""
 
 import copy
+import itertools
 import math
 import os
 import platform
 import sys
 import time
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import torch
 import torch.distributed as dist
@@ -54,15 +56,21 @@ def gpu_check(seed: int = 0, device: str = "auto", *, deterministic: bool = Fals
         torch.use_deterministic_algorithms(True)
     torch.manual_seed(seed)
     found = torch.device(device)
-    name = f"CPU ({platform.machine()}, {torch.get_num_threads()} threads)"
     if device == "cuda":
         found = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
-        properties = torch.cuda.get_device_properties(found)
-        name = f"{properties.name} ({properties.total_memory / 2**30:.0f} GiB), CUDA {torch.version.cuda}"
-    elif device == "mps":
-        name = f"Apple GPU ({platform.machine()})"
-    print(f"device: {name} | torch {torch.__version__} | Python {platform.python_version()} | seed {seed}")
+    name, python = device_name(found), platform.python_version()
+    print(f"device: {name} | torch {torch.__version__} | Python {python} | seed {seed}")
     return found
+
+
+def device_name(device: torch.device) -> str:
+    """The device in words, as a report of times must name it."""
+    if device.type == "cuda":
+        properties = torch.cuda.get_device_properties(device)
+        return f"{properties.name} ({properties.total_memory / 2**30:.0f} GiB), CUDA {torch.version.cuda}"
+    if device.type == "mps":
+        return f"Apple GPU ({platform.machine()})"
+    return f"CPU ({platform.machine()}, {torch.get_num_threads()} threads)"
 
 
 @dataclass(frozen=True)
@@ -108,18 +116,7 @@ def fit(
     raw = Split(*(part.to(device) for part in data.train))
 
     started = _now(device)
-    batches = Batches(
-        raw,
-        recipe.batch_size,
-        seed=seed,
-        fixed_numbers=recipe.fixed_numbers,
-        rotate=recipe.rotate,
-        shift=recipe.shift,
-        zoom=recipe.zoom,
-        allowed=allowed,
-        rank=rank,
-        world=world,
-    )
+    batches = make_batches(recipe, raw, seed, allowed=allowed, rank=rank, world=world)
     epochs = recipe.length(data.source)
     optimizer = make_optimizer(recipe, model)
     scheduler = make_scheduler(recipe, optimizer, epochs * len(batches))
@@ -222,6 +219,20 @@ def describe(metrics: dict[str, float]) -> str:
     )
 
 
+def make_batches(recipe: Recipe, split: Split, seed: int, **limits: Any) -> Batches:
+    """The recipe's batches of a split; `limits` are `Batches`' `allowed`, `rank` and `world`."""
+    return Batches(
+        split,
+        recipe.batch_size,
+        seed=seed,
+        fixed_numbers=recipe.fixed_numbers,
+        rotate=recipe.rotate,
+        shift=recipe.shift,
+        zoom=recipe.zoom,
+        **limits,
+    )
+
+
 def make_optimizer(recipe: Recipe, model: nn.Module) -> Optimizer:
     """The recipe's optimiser, in PyTorch's fused form: one kernel for all parameters."""
     decay = recipe.weight_decay
@@ -242,6 +253,80 @@ def make_scheduler(recipe: Recipe, optimizer: Optimizer, steps: int) -> LRSchedu
     if recipe.schedule == "constant":
         return LambdaLR(optimizer, lambda step: 1.0)
     return OneCycleLR(optimizer, recipe.lr, steps, pct_start=recipe.rising, cycle_momentum=False)
+
+
+class LRRange(NamedTuple):
+    """What a learning-rate range test saw, a value per step."""
+
+    rates: list[float]
+    losses: list[float]  # of the batch, before its step; the recipe's weighted total, in nats
+    smoothed: list[float]
+    suggestion: float | None  # None where the loss never fell
+
+
+def lr_range(
+    recipe: Recipe,
+    data: Data,
+    *,
+    model: TwoInputNet | None = None,
+    device: torch.device | str = "cpu",
+    seed: int = 0,
+    lowest: float = 1e-5,
+    highest: float = 10.0,
+    steps: int = 200,
+) -> LRRange:
+    """Train while the rate rises exponentially, and look where the loss falls fastest.
+
+    The learning-rate range test of Smith 2017, "Cyclical learning rates for training neural networks",
+    section 3.3. The losses are smoothed exponentially, with the bias of the first values corrected
+    (Kingma and Ba 2015, section 3). The suggestion is the rate in the middle of the span, a third of a
+    decade wide, in which the smoothed loss falls most on its way to its lowest value. The test ends early
+    when the smoothed loss passes four times its lowest value, or the loss is not finite.
+
+    Args:
+        recipe: whose model, optimiser, batches and loss; its rate and schedule are not used.
+        data: `data.train` is trained on.
+        model: to begin with instead of a fresh one; a copy is trained.
+        device, seed: see `fit`.
+        lowest, highest: rates, 0 < lowest < highest.
+        steps: batches, at least 20.
+
+    Raises:
+        InputError: rates or steps out of range, or a loss that is not finite from the start.
+    """
+    if not (0 < lowest < highest < math.inf and steps >= 20):
+        raise InputError("a range test needs 0 < lowest rate < highest rate and 20 steps or more")
+    torch.manual_seed(seed)
+    trial = (copy.deepcopy(model) if model else build(recipe.model)).to(device).train()
+    raw = Split(*(part.to(device) for part in data.train))
+    batches = make_batches(recipe, raw, seed)
+    optimizer = make_optimizer(recipe, trial)
+    growth = (highest / lowest) ** (1 / (steps - 1))
+    keep = 1 - 20 / steps  # the smoothing looks back over about a twentieth of the steps
+    rates, losses, smoothed, average = [], [], [], 0.0
+    served = itertools.chain.from_iterable(itertools.repeat(batches))
+    for step, sample in enumerate(itertools.islice(served, steps)):
+        for group in optimizer.param_groups:
+            group["lr"] = lowest * growth**step
+        counters = torch.zeros(len(COUNTED), dtype=torch.float64, device=raw.digits.device)
+        train_step(trial, sample, recipe, optimizer, counters)
+        means = _means(counters)
+        loss = recipe.digit_weight * means["digit_loss"] + recipe.sum_weight * means["sum_loss"]
+        if not math.isfinite(loss):
+            break
+        average = keep * average + (1 - keep) * loss
+        rates.append(lowest * growth**step)
+        losses.append(loss)
+        smoothed.append(average / (1 - keep ** (step + 1)))
+        if smoothed[-1] > 4 * min(smoothed):
+            break
+    if not losses:
+        raise InputError("the loss is not finite before the first step: begin with other weights")
+    span = round(math.log(10 ** (1 / 3), growth))
+    falls = [smoothed[i] - smoothed[i + span] for i in range(smoothed.index(min(smoothed)) + 1 - span)]
+    steepest = max(range(len(falls)), key=falls.__getitem__, default=None)
+    found = steepest is not None and falls[steepest] > 0
+    return LRRange(rates, losses, smoothed, rates[steepest + span // 2] if found else None)
 
 
 class Average:

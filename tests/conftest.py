@@ -28,7 +28,7 @@ def digits() -> Data:
     return load_data("digits")
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def few(digits) -> Data:
     """240 training and 60 test images, for what need not learn."""
     train, test = (

@@ -23,6 +23,8 @@ from mnist_adder.data import (
     Split,
     load_data,
     mnist_layout,
+    pair_table,
+    pairs_to_withhold,
     random_affine,
 )
 
@@ -472,3 +474,30 @@ def test_affine_zoom(draw, side):
     moved = affine(image, [0.5, draw, 0.5, 0.5], zoom=0.5)[0]
     assert int((moved[14] > 100).sum()) == min(side, 28)
     assert int((moved[:, 14] > 100).sum()) == min(side, 28)
+
+
+# Withheld pairs.
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_every_digit_number_and_sum_stays_in_training(seed):
+    seen = ~pair_table(pairs_to_withhold(60, seed))
+    assert seen.sum() == 40
+    assert seen.any(0).all()
+    assert seen.any(1).all()
+    assert {int(digit + number) for digit, number in seen.nonzero()} == set(range(19))
+
+
+def test_withheld_pairs_come_from_the_seed():
+    assert pairs_to_withhold(0) == []
+    assert pairs_to_withhold(20, 1) == pairs_to_withhold(20, 1) != pairs_to_withhold(20, 2)
+    assert [pair for pair in pairs_to_withhold(20, 1) if pair not in pairs_to_withhold(30, 1)] == []
+
+
+def test_too_many_pairs_to_withhold():
+    with pytest.raises(InputError, match="82 pairs cannot be withheld: with seed 0 at most"):
+        pairs_to_withhold(82)
+
+
+def test_a_pair_table_is_true_at_its_pairs():
+    assert pair_table([[3, 4], [9, 0]]).nonzero().tolist() == [[3, 4], [9, 0]]

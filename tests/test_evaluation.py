@@ -108,3 +108,18 @@ def test_on_cuda_as_on_the_cpu(digits):
     model = build("adder")
     on_cpu = evaluate(model, digits.test).metrics
     assert evaluate(model.cuda(), digits.test).metrics == pytest.approx(on_cpu, abs=1e-3)
+
+
+def test_accuracies_over_some_pairs():
+    digits = torch.tensor([2, 5])
+    predicted_digits = torch.tensor([[2] * 10, [5] * 9 + [4]])
+    predicted_sums = digits[:, None] + torch.arange(10)
+    predicted_sums[0, :3] = 0
+    evaluation = Evaluation(digits, predicted_digits, predicted_sums, 0.0, 0.0)
+    pairs = torch.zeros(10, 10, dtype=torch.bool)
+    pairs[2, 2:4] = pairs[5, 8:] = True  # four pairs: 2 + 2 with a wrong sum, 5 + 9 with a wrong digit
+    pairs[7, 7] = True  # of which there is no image
+    found = evaluation.accuracies(pairs)
+    assert [found[f"{part}_accuracy"] for part in ("digit", "sum", "joint")] == [0.75, 0.75, 0.5]
+    everywhere = evaluation.accuracies(torch.ones(10, 10, dtype=torch.bool))
+    assert everywhere.items() <= evaluation.metrics.items()

@@ -177,10 +177,47 @@ def test_summary_draws_the_graph(tmp_path, capsys):
     assert str(tmp_path / "graph") in capsys.readouterr().out
 
 
+def test_withheld_pairs_survive_evaluate_and_figures(tmp_path, capsys):
+    folder = tmp_path / "run"
+    assert call(*SHORT, "--withhold", "20", "--seed", "2", "--out", folder) == 0
+    table = [line for line in capsys.readouterr().out.splitlines() if line.startswith("  on the ")]
+    found = metrics(folder)
+    assert len(found["withheld"]) == 20
+    for line, name, count in zip(table, ("withheld", "seen"), (20, 80), strict=True):
+        assert line.startswith(f"  on the {count} pairs {name}: ")
+        assert f"joint {found[f'{name}_joint_accuracy']:.3%}" in line
+    assert call("evaluate", folder, "--device", "cpu") == 0
+    assert "\n".join(table) in capsys.readouterr().out
+    again = json.loads((folder / "evaluation-digits.json").read_text())
+    assert again["withheld_sum_accuracy"] == found["withheld_sum_accuracy"]
+    assert call("figures", folder, "--out", tmp_path / "images", "--device", "cpu") == 0
+    images = [(place / "truth_table.png").read_bytes() for place in (folder, tmp_path / "images")]
+    assert images[0] == images[1]
+
+
+def test_compare(tmp_path, capsys):
+    arguments = ["compare", "--data", "digits", "--epochs", "1", "--seeds", "1", "--first-seed", "3"]
+    assert call(*arguments, "--recipes", "adder,unstuck", "adder", "--out", tmp_path) == 0
+    table = (tmp_path / "comparison.md").read_text()
+    assert table in capsys.readouterr().out
+    assert {path.name for path in tmp_path.iterdir() if path.is_dir()} == {"adder-3", "unstuck-3"}
+    assert call("evaluate", tmp_path / "unstuck-3") == 0
+
+
+def test_lr_find(tmp_path, capsys):
+    assert call("lr-find", "--data", "digits", "--recipe", "unstuck", "--out", tmp_path) == 0
+    printed = capsys.readouterr().out
+    for part in ("suggested rate: 0.", "the recipe's: 0.001 (constant)", "rule: ", "digits"):
+        assert part in printed
+    assert (tmp_path / "lr_range.png").read_bytes().startswith(b"\x89PNG")
+
+
 # Help.
 
 
-@pytest.mark.parametrize("command", [[], ["train"], ["evaluate"], ["figures"], ["summary"]])
+@pytest.mark.parametrize(
+    "command", [[], ["train"], ["evaluate"], ["figures"], ["compare"], ["lr-find"], ["summary"]]
+)
 def test_help_imports_no_torch(command):
     program = (
         "import sys\n"
@@ -226,6 +263,13 @@ BAD = {
     "seed of letters": ["train", "--seed", "x", *HERE],
     "no such fold": ["train", "--validate", "12", *HERE],
     "fold below 0": ["train", "--validate", "-1", *HERE],
+    "too many pairs withheld": ["train", "--withhold", "90", *HERE],
+    "no pairs withheld": ["train", "--withhold", "0", *HERE],
+    "compare an unknown recipe": ["compare", "--recipes", "adder,nosuch", *HERE],
+    "compare no seeds": ["compare", "--seeds", "0", *HERE],
+    "compare into a file": ["compare", "--data", "digits", "--out", "FILE"],
+    "lr-find of an unknown recipe": ["lr-find", "--recipe", "nosuch", *HERE],
+    "lr-find into a file": ["lr-find", "--data", "digits", "--out", "FILE"],
     "out is a file": ["train", "--data", "digits", "--out", "FILE"],
     "no MNIST": ["train", "--data", "mnist", "--data-dir", "NONE", "--out", "OUT"],
     "foreign MNIST": ["train", "--data", "mnist", "--data-dir", "FOREIGN", "--out", "OUT"],

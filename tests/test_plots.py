@@ -24,6 +24,11 @@ def history(epochs: int) -> list[dict[str, float]]:
 WRONG = [Mistake(index, number, 3, 5, 4) for index in (7, 8, 9) for number in (1, 2)]
 TABLE = np.linspace(0.97, 1, 100).reshape(10, 10)
 COUNTS = 980 * np.eye(10, dtype=int) + np.eye(10, k=1, dtype=int)
+RATES = [0.001, 0.01, 0.1, 1.0]
+SHARES = {
+    "adder": {"digit": [1.0], "sum": [0.99], "joint": [0.98]},
+    "cascade": {"digit": [0.1, 0.2], "sum": [0.1, 0.2], "joint": [0.01, 0.0]},
+}
 
 FIGURES = {
     "sample_grid": lambda: plots.sample_grid(IMAGES[:3], [4, 0, 9], [7, 0, 18], "my source"),
@@ -40,6 +45,11 @@ FIGURES = {
     "truth_table without some digits": lambda: plots.truth_table(
         np.where(np.arange(10)[:, None] < 8, TABLE, np.nan), "my source"
     ),
+    "truth_table with withheld pairs": lambda: plots.truth_table(TABLE, "my source", [[3, 4], [9, 0]]),
+    "lr_range": lambda: plots.lr_range(RATES, RATES, RATES, 0.01, 0.1, "my source"),
+    "lr_range of one batch": lambda: plots.lr_range([1e-5], [2.3], [2.3], None, 0.1, "my source"),
+    "comparison": lambda: plots.comparison(SHARES, {"cascade": {"digit": [99.32]}}, "my source"),
+    "comparison of one run": lambda: plots.comparison({"adder": SHARES["adder"]}, {}, "my source"),
     "confusion": lambda: plots.confusion(COUNTS, "my source"),
     "confusion without mistakes": lambda: plots.confusion(980 * np.eye(10, dtype=int), "my source"),
 }
@@ -113,3 +123,27 @@ def test_tables_write_their_cells(name, text, xlabel):
     assert len(axes.texts) == 100
     assert axes.texts[0].get_text() == text
     assert (axes.get_xlabel(), axes.get_ylabel()) == (xlabel, "digit")
+
+
+def test_withheld_cells_are_framed():
+    axes = FIGURES["truth_table with withheld pairs"]().axes[0]
+    centres = [(frame.get_x() + 0.46, frame.get_y() + 0.46) for frame in axes.patches]
+    assert np.allclose(centres, [(4, 3), (0, 9)])  # number across, digit down
+    assert "2 pairs withheld" in axes.get_xlabel()
+    assert not FIGURES["truth_table"]().axes[0].patches
+
+
+def test_the_range_test_marks_both_rates():
+    axes = FIGURES["lr_range"]().axes[0]
+    marked = [line.get_xdata()[0] for line in axes.lines if len(set(line.get_xdata())) == 1]
+    assert marked == [0.01, 0.1]
+    labels = [text.get_text() for text in axes.get_legend().get_texts()]
+    assert labels[2:] == ["suggested: 0.01", "the recipe's: 0.1"]
+
+
+def test_published_figures_stand_beside_their_recipe():
+    axes = FIGURES["comparison"]().axes[0]
+    assert [text.get_text() for text in axes.get_xticklabels()] == ["adder", "cascade"]
+    (diamond,) = (line for line in axes.lines if line.get_marker() == "D" and len(line.get_xdata()))
+    assert round(diamond.get_xdata()[0]) == 1
+    assert np.isclose(diamond.get_ydata()[0], 0.0068)

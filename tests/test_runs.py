@@ -120,7 +120,7 @@ def test_damaged_files(copy, name, damage):
 
 
 @pytest.mark.parametrize("value", ["nosuch", ["adder"], {}, None, 1.5])
-@pytest.mark.parametrize("field", ["recipe", "dataset", "seed", "epochs"])
+@pytest.mark.parametrize("field", ["recipe", "dataset", "seed", "epochs", "withheld"])
 def test_a_config_that_does_not_fit(copy, field, value):
     config = json.loads((copy / "config.json").read_text())
     (copy / "config.json").write_text(json.dumps(config | {field: value}))

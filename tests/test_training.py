@@ -1,5 +1,7 @@
 """The training loop, on the bundled digits and, where it is found, on real MNIST."""
 
+import copy
+import math
 import platform
 from dataclasses import replace
 
@@ -11,7 +13,7 @@ from mnist_adder.data import Batches, Data, InputError, Split, load_data
 from mnist_adder.evaluation import evaluate
 from mnist_adder.models import AdderNet, ExactAdder, build
 from mnist_adder.recipes import RECIPES
-from mnist_adder.training import Average, fit, gpu_check, make_optimizer, make_scheduler
+from mnist_adder.training import Average, fit, gpu_check, lr_range, make_optimizer, make_scheduler
 
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 
@@ -244,3 +246,51 @@ def test_real_mnist(mnist_dir):
     last = fitted.history[-1]
     assert last["test_digit_accuracy"] >= 0.95
     assert last["test_joint_accuracy"] >= 0.3  # the adder has hardly begun; by chance: 0.01
+
+
+# The learning-rate range test.
+
+
+def test_a_range_test_raises_the_rate_and_leaves_the_model_alone(few, quick):
+    model = build("adder").eval()
+    before = copy.deepcopy(model)
+    found = lr_range(quick, few, model=model, lowest=1e-4, highest=1e-2, steps=21)
+    assert same(model, before)
+    assert not model.training
+    assert (found.rates[0], found.rates[-1]) == pytest.approx((1e-4, 1e-2))
+    assert found.rates[10] == pytest.approx(1e-3)
+    assert len(found.rates) == len(found.losses) == len(found.smoothed) == 21
+    assert lr_range(quick, few, model=model, lowest=1e-4, highest=1e-2, steps=21) == found
+
+
+def test_a_range_test_suggests_a_rate_on_the_way_down(digits):
+    found = lr_range(RECIPES["adder"], digits, steps=60)
+    lowest = found.rates[found.smoothed.index(min(found.smoothed))]
+    assert 1e-4 < found.suggestion < lowest
+    assert found.smoothed[0] == found.losses[0]  # without correction it would begin near 0
+
+
+def test_a_range_test_stops_when_the_loss_blows_up(few, quick):
+    found = lr_range(quick, few, highest=1e30, steps=100)
+    assert len(found.rates) < 100
+    assert all(map(math.isfinite, found.losses + found.smoothed))
+    assert max(found.smoothed[:-1]) <= 4 * min(found.smoothed)
+
+
+def test_a_range_test_that_never_falls_suggests_nothing(few, quick):
+    blind = replace(quick, digit_weight=0.0, sum_weight=0.0)
+    assert lr_range(blind, few, steps=30).suggestion is None
+
+
+@pytest.mark.parametrize("wrong", [{"lowest": 0.0}, {"lowest": 20.0}, {"highest": math.inf}, {"steps": 19}])
+def test_a_range_test_out_of_range(few, quick, wrong):
+    with pytest.raises(InputError, match="range test"):
+        lr_range(quick, few, **wrong)
+
+
+def test_a_range_test_of_broken_weights(few, quick):
+    model = build("adder")
+    with torch.no_grad():
+        next(model.parameters()).fill_(math.nan)
+    with pytest.raises(InputError, match="not finite"):
+        lr_range(quick, few, model=model)

@@ -216,8 +216,7 @@ def figures(options: argparse.Namespace) -> None:
     from . import runs
 
     run, loaded, evaluated = _evaluated(options)
-    out = options.out or run.folder
-    out.mkdir(parents=True, exist_ok=True)
+    out = runs.make_folder(options.out or run.folder, run.config["recipe"], force=True)
     runs.write_figures(out, runs.draw(loaded, run.history, evaluated, run.config["withheld"]))
     print(f"figures: {out}")
 

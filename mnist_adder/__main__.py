@@ -3,6 +3,7 @@
 import argparse
 import dataclasses
 import math
+import os
 import sys
 import warnings
 from pathlib import Path
@@ -38,6 +39,16 @@ class Parser(argparse.ArgumentParser):
 
 def main(arguments: list[str] | None = None) -> int:
     """Run a command; returns the exit status, 2 for input that cannot be used."""
+    if "LOCAL_RANK" not in os.environ:
+        return run(arguments)
+    from .training import process_group  # torchrun started this process, and others like it
+
+    with process_group():
+        return run(arguments)
+
+
+def run(arguments: list[str] | None) -> int:
+    """Run a command in this process."""
     options = make_parser().parse_args(arguments)
     from .data import InputError
 
@@ -177,9 +188,14 @@ def train(options: argparse.Namespace) -> None:
     from . import data, runs, training
 
     withheld = data.pairs_to_withhold(options.withhold or 0, options.seed)
-    device = training.gpu_check(options.seed, options.device, deterministic=options.deterministic)
-    loaded = data.load_data(options.data or "auto", options.data_dir, validate=options.validate)
-    folder = runs.make_folder(options.out, recipe.name, force=options.force)
+    rank, _ = training.ranks()
+    with training.agreed():
+        device = training.gpu_check(options.seed, options.device, deterministic=options.deterministic)
+    loaded = training.load_once(options.data or "auto", options.data_dir, validate=options.validate)
+    folder = None
+    with training.agreed():
+        if rank == 0:
+            folder = runs.make_folder(options.out, recipe.name, force=options.force)
     metrics = runs.train_run(
         folder,
         recipe,
@@ -190,8 +206,9 @@ def train(options: argparse.Namespace) -> None:
         validate=options.validate,
         deterministic=options.deterministic,
     )
-    _print_table(metrics, len(loaded.test.digits))
-    print(f"run folder: {folder}")
+    if rank == 0:
+        _print_table(metrics, len(loaded.test.digits))
+        print(f"run folder: {folder}")
 
 
 def evaluate(options: argparse.Namespace) -> None:

@@ -22,7 +22,7 @@ from .data import FOLDS, PAIRS, SOURCES, AdderDataset, Data, InputError, pair_ta
 from .evaluation import Evaluation, evaluate
 from .models import TwoInputNet, build, parameter_count
 from .recipes import RECIPES, Recipe
-from .training import Fitted, device_name, fit
+from .training import Fitted, device_name, fit, ranks
 
 CONFIG, HISTORY, METRICS, WEIGHTS = (
     "config.json",
@@ -107,7 +107,7 @@ class Run:
 
 
 def train_run(
-    folder: Path,
+    folder: Path | None,
     recipe: Recipe,
     data: Data,
     *,
@@ -119,15 +119,20 @@ def train_run(
 ) -> dict[str, Any]:
     """Train a recipe, evaluate it exhaustively and save the run; returns what ``metrics.json`` holds.
 
+    In a process group all ranks train, and rank 0 does the rest.
+
     Args:
-        folder: that exists.
+        folder: that exists; only rank 0 needs it.
         recipe, data, device, seed, bar: see `training.fit`.
         withheld: (digit, number) pairs kept out of training.
         facts: see `save_run`.
     """
     fitted = fit(recipe, data, device=device, seed=seed, allowed=~pair_table(withheld), bar=bar)
+    rank, processes = ranks()
+    if rank > 0:
+        return {}
     evaluated = evaluate(fitted.model, data.test)
-    facts = {"seed": seed, "device": device.type, "hardware": device_name(device)} | facts
+    facts |= {"seed": seed, "processes": processes, "device": device.type, "hardware": device_name(device)}
     return save_run(folder, recipe, data, fitted, evaluated, withheld=withheld, **facts)
 
 

@@ -7,7 +7,10 @@ import os
 import platform
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -19,7 +22,7 @@ from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn, get_swa_multi_avg_fn
 from tqdm import tqdm
 
-from .data import Batches, Data, InputError, Sample, Split, one_hot_number
+from .data import Batches, Data, InputError, Sample, Split, load_data, one_hot_number
 from .evaluation import evaluate
 from .losses import total_loss
 from .models import TwoInputNet, build
@@ -57,7 +60,10 @@ def gpu_check(seed: int = 0, device: str = "auto", *, deterministic: bool = Fals
     torch.manual_seed(seed)
     found = torch.device(device)
     if device == "cuda":
-        found = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+        found = torch.device("cuda", dist.get_node_local_rank(fallback_rank=0))
+        if found.index >= torch.cuda.device_count():
+            raise InputError(f"there is no GPU for process {found.index + 1} of this machine: start fewer")
+        torch.cuda.set_device(found)
     name, python = device_name(found), platform.python_version()
     print(f"device: {name} | torch {torch.__version__} | Python {python} | seed {seed}")
     return found
@@ -71,6 +77,68 @@ def device_name(device: torch.device) -> str:
     if device.type == "mps":
         return f"Apple GPU ({platform.machine()})"
     return f"CPU ({platform.machine()}, {torch.get_num_threads()} threads)"
+
+
+@contextmanager
+def process_group() -> Iterator[None]:
+    """Join the processes that torchrun started, and leave together. Rank 0 alone is heard.
+
+    NCCL carries the GPUs' tensors and gloo the CPU's.
+    """
+    dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
+    try:
+        with ExitStack() as silence:
+            if dist.get_rank() > 0:
+                nowhere = silence.enter_context(open(os.devnull, "w"))
+                silence.enter_context(redirect_stdout(nowhere))
+                silence.enter_context(redirect_stderr(nowhere))
+            yield
+    except SystemExit:
+        dist.barrier()
+        raise
+    else:
+        dist.barrier()  # torchrun ends the others as soon as one fails: rank 0 must have had its say
+    finally:
+        dist.destroy_process_group()
+
+
+def ranks() -> tuple[int, int]:
+    """This process's rank, and how many there are."""
+    return (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
+
+
+@contextmanager
+def agreed() -> Iterator[None]:
+    """Around what every process does: an `InputError` of any is raised by all, so that none is left waiting."""
+    error = None
+    try:
+        yield
+    except InputError as caught:
+        error = caught
+    errors = [error]
+    if dist.is_initialized():
+        errors = [None] * dist.get_world_size()
+        dist.all_gather_object(errors, error)
+    for error in filter(None, errors):
+        raise error
+
+
+def load_once(source: str, data_dir: str | Path | None = None, *, validate: int | None = None) -> Data:
+    """`load_data` in a process group: one process of each machine first, which downloads what is missing.
+
+    All take the source that rank 0 found.
+    """
+    data = None
+    with agreed():
+        if dist.get_node_local_rank(fallback_rank=0) == 0:
+            data = load_data(source, data_dir, validate=validate)
+    found = [data and data.source]
+    if dist.is_initialized():
+        dist.broadcast_object_list(found)
+    with agreed():
+        if data is None or data.source != found[0]:
+            data = load_data(found[0], data_dir, validate=validate)
+    return data
 
 
 @dataclass(frozen=True)
@@ -95,7 +163,8 @@ def fit(
     """Train a recipe from scratch, testing after each epoch.
 
     In a process group (see `torch.distributed`), each rank takes its share of every batch and gradients
-    are averaged; only rank 0 tests and prints.
+    are averaged; only rank 0 tests and prints. Weights, and averages of them, are the same on all ranks.
+    BatchNorm sees each rank's own share: its running statistics are rank 0's, given to all before a step.
 
     Args:
         recipe: the experiment.
@@ -108,7 +177,7 @@ def fit(
     Raises:
         InputError: a batch size the data cannot fill, or a loss that stopped being finite.
     """
-    rank, world = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
+    rank, world = ranks()
     device, bar = torch.device(device), bar and rank == 0
     torch.manual_seed(seed)
     model = build(recipe.model).to(device)
@@ -124,6 +193,7 @@ def fit(
     network: nn.Module = model
     if world > 1:
         network = DistributedDataParallel(model, [device] if device.type == "cuda" else None)
+        torch.manual_seed(seed + rank)  # dropout draws other units on each rank
     train_seconds = _now(device) - started
 
     history: list[dict[str, float]] = []

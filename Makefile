@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test notebook figures
+.PHONY: run test notebook figures bench
 
 run: $(VENV)/.installed  ## train the default recipe into a new folder under runs/
 	$(BIN)/python -m mnist_adder train
@@ -20,6 +20,9 @@ notebook: $(VENV)/.tested  ## run the notebooks from top to bottom and keep thei
 figures: $(VENV)/.installed runs/readme/config.json  ## draw the README's figures in images/
 	$(BIN)/python -m mnist_adder figures runs/readme --out images
 	$(BIN)/python -m mnist_adder summary --graph images/autograd_graph.gv
+
+bench: $(VENV)/.tested  ## time ours against the published loops; OPTIONS=--quick for a smoke run
+	$(BIN)/python benchmarks/bench.py $(OPTIONS)
 
 runs/readme/config.json:
 	$(BIN)/python -m mnist_adder train --data mnist --out runs/readme

@@ -62,7 +62,7 @@ def main() -> None:
     if options.quick:
         train, test = (Split(*(part[:512] for part in split)) for split in (data.train, data.test))
         data = dataclasses.replace(data, train=train, test=test)
-    settings = Settings(data, options.quick, repeats=2 if options.quick else 3)
+    settings = Settings(data, options.quick, repeats=1 if options.quick else 3)
 
     options.out.mkdir(parents=True, exist_ok=True)
     file = options.out / "results.json"
@@ -297,7 +297,7 @@ def memory(settings: Settings) -> dict:
         train = ("-m", "mnist_adder", "train", "--recipe", recipe, "--data", source, "--device", "cpu")
         with tempfile.TemporaryDirectory() as folder:
             train += ("--epochs", "1", "--out", folder, "--force")
-            values = [peak(*train) for _ in range(1 if settings.quick else settings.repeats)]
+            values = [peak(*train) for _ in range(settings.repeats)]
         rows.append(row(f"`train --recipe {recipe}`, {source}", "MB", values))
     return {"rows": rows, "notes": []}
 

@@ -9,7 +9,15 @@ __version__ = "0.1.0"
 
 _HOME = {
     "data": ("AdderDataset", "Batches", "Data", "InputError", "Sample", "Split", "load_data"),
-    "models": ("AdderMLP", "AdderNet", "DigitCNN", "ExactAdder", "TwoInputNet", "parameter_count"),
+    "models": (
+        "AdderMLP",
+        "AdderNet",
+        "DigitCNN",
+        "ExactAdder",
+        "ExactAdderNet",
+        "TwoInputNet",
+        "parameter_count",
+    ),
     "losses": ("total_loss",),
     "recipes": ("RECIPES", "Recipe"),
     "training": ("fit", "gpu_check", "lr_range"),

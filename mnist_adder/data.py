@@ -149,23 +149,21 @@ def _fetch_mnist(root: Path) -> None:
 
 
 def _read_mnist(root: Path, part: str) -> Split:
-    from torchvision.datasets import MNIST
-
-    prefix = "train" if part == "train" else "t10k"
-    for name, expected in MNIST_SHA256.items():
-        path = root / "MNIST" / "raw" / name
-        if not name.startswith(prefix):
-            continue
+    """Read the two IDX files of "train" or "test": 16 or 8 bytes of header, then a byte for each value."""
+    tensors = []
+    for name, header in ((f"{part}-images-idx3-ubyte", 16), (f"{part}-labels-idx1-ubyte", 8)):
+        path = root / "MNIST" / "raw" / name.replace("test", "t10k")
         try:
-            found = hashlib.sha256(path.read_bytes()).hexdigest()
+            content = path.read_bytes()
         except OSError as error:
             raise InputError(f"{path} cannot be read: {error.strerror}") from error
-        if found != expected:
+        if hashlib.sha256(content).hexdigest() != MNIST_SHA256[path.name]:
             raise InputError(
                 f"{path} is not MNIST's file (its SHA-256 differs): delete it and it is downloaded again"
             )
-    mnist = MNIST(str(root), train=part == "train")
-    return Split(mnist.data, mnist.targets)
+        tensors.append(torch.from_numpy(np.frombuffer(content, np.uint8, offset=header).copy()))
+    images, digits = tensors
+    return Split(images.view(-1, 28, 28), digits.long())
 
 
 def _read_digits(part: str) -> Split:
@@ -342,7 +340,7 @@ class Batches:
         batch_size: of all ranks together; each of `world` ranks gets its share of every batch.
         seed: of order, numbers and augmentation, which are the same whatever the number of ranks.
         fixed_numbers: draw one number per image at the start, instead of afresh each epoch.
-        rotate, shift, zoom: ranges of the random affine map, see `random_affine`.
+        rotate, shift, zoom, slant: ranges of the random affine map, see `random_affine`.
         allowed: bool [10, 10], the (digit, number) pairs that may be served; all of them by default.
     """
 
@@ -356,6 +354,7 @@ class Batches:
         rotate: float = 0.0,
         shift: float = 0.0,
         zoom: float = 0.0,
+        slant: float = 0.0,
         allowed: Tensor | None = None,
         rank: int = 0,
         world: int = 1,
@@ -367,7 +366,7 @@ class Batches:
         if batch_size % world:
             raise InputError(f"batch size {batch_size} cannot be shared by {world} processes")
         self.split, self.batch_size, self.rank, self.world = split, batch_size, rank, world
-        self.affine = (rotate, shift, zoom)
+        self.affine = (rotate, shift, zoom, slant)
         device = split.digits.device
         self.generator = torch.Generator(device).manual_seed(seed)
         pairs = torch.ones(DIGITS, NUMBERS) if allowed is None else allowed.float()
@@ -383,7 +382,7 @@ class Batches:
         numbers = self._draw_numbers() if self.numbers is None else self.numbers
         draws = None
         if any(self.affine):
-            draws = torch.rand(len(digits), 4, generator=self.generator, device=digits.device)
+            draws = torch.rand(len(digits), 5, generator=self.generator, device=digits.device)
         for batch in range(len(self)):
             start = batch * self.batch_size
             rows = order[start + self.rank : start + self.batch_size : self.world]
@@ -400,24 +399,28 @@ class Batches:
         return torch.randint(NUMBERS, digits.shape, generator=self.generator, device=digits.device)
 
 
-def random_affine(images: Tensor, draws: Tensor, rotate: float, shift: float, zoom: float) -> Tensor:
-    """Rotate, stretch and move each image by an amount of its own, in one batched resampling.
+def random_affine(
+    images: Tensor, draws: Tensor, rotate: float, shift: float, zoom: float, slant: float
+) -> Tensor:
+    """Rotate, move, stretch and slant each image by an amount of its own, in one batched resampling.
 
     Args:
         images: uint8 [B, 28, 28]; what enters from outside the frame is 0 (paper).
-        draws: float [B, 4], uniform in 0…1: angle, size, horizontal and vertical shift.
+        draws: float [B, 5], uniform in 0…1: angle, shift right and down, size, slant.
         rotate: largest angle, in degrees, either way.
         shift: largest shift along each axis, as a share of the image's side.
         zoom: largest change of size, as a share.
+        slant: largest sideways shear, as a share of the height.
 
     Returns:
         float32 [B, 28, 28] in 0…255.
     """
-    turn, stretch, right, down = (2 * draws - 1).unbind(1)
-    angle, size = turn * (rotate * torch.pi / 180), 1 + stretch * zoom
+    turn, right, down, stretch, lean = (2 * draws - 1).unbind(1)
+    angle, size, lean = turn * (rotate * torch.pi / 180), 1 + stretch * zoom, lean * slant
     # affine_grid counts the image's side as 2, from −1 to 1: hence twice the shift.
     right, down = right * (2 * shift), down * (2 * shift)
     cosine, sine = angle.cos() / size, angle.sin() / size
-    theta = torch.stack([cosine, -sine, right, sine, cosine, down], 1).view(-1, 2, 3)
+    rows = (cosine, lean * cosine - sine, right), (sine, lean * sine + cosine, down)
+    theta = torch.stack([torch.stack(row, 1) for row in rows], 1)  # [B, 2, 3]
     grid = F.affine_grid(theta, [len(images), 1, 28, 28], align_corners=False)
     return F.grid_sample(images.float().unsqueeze(1), grid, align_corners=False).squeeze(1)

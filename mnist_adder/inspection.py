@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from .data import NUMBERS
+from .data import NUMBERS, InputError
 from .models import TwoInputNet
 
 SIDE = 28  # pixels
@@ -37,9 +37,9 @@ def layer_table(model: TwoInputNet) -> str:
     from torchsummary import summary
 
     was_training = model.training
-    model.eval()  # the made-up batch must not reach BatchNorm's running statistics
+    view = OneInput(model).eval()  # the made-up batch must not reach BatchNorm's running statistics
     with contextlib.redirect_stdout(io.StringIO()) as table, torch.random.fork_rng(devices=[]):
-        summary(OneInput(model).eval(), (SIDE**2 + NUMBERS,), device="cpu")
+        summary(view, (SIDE**2 + NUMBERS,), device="cpu")
     model.train(was_training)
     return table.getvalue().strip("\n")
 
@@ -61,24 +61,20 @@ def receptive_fields(cnn: nn.Sequential) -> list[Field]:
 
     With kernel k, stride s and the jump j before the layer, the field grows by (k − 1) · j and the jump
     becomes j · s (Araujo, Norris, Sim 2019, "Computing receptive fields of convolutional neural networks",
-    equations 1 and 2). Whatever pools all positions sees the whole image.
+    equations 1 and 2).
     """
     rows, side, jump, field = [], SIDE, 1, 1
     for layer in cnn:
-        name = type(layer).__name__
-        if isinstance(layer, nn.Conv2d | nn.MaxPool2d | nn.AvgPool2d):
-            kernel, stride, padding = (
-                value if isinstance(value, int) else value[0]
-                for value in (layer.kernel_size, layer.stride, layer.padding)
-            )
-        elif name.startswith("Global"):
-            kernel, stride, padding = side, side, 0
-        else:
-            continue
+        if not isinstance(layer, nn.Conv2d | nn.MaxPool2d | nn.AvgPool2d):
+            continue  # sees no neighbours
+        kernel, stride, padding = (
+            value if isinstance(value, int) else value[0]
+            for value in (layer.kernel_size, layer.stride, layer.padding)
+        )
         field += (kernel - 1) * jump
         jump *= stride
         side = (side + 2 * padding - kernel) // stride + 1
-        rows.append(Field(name, kernel, stride, padding, side, jump, min(field, SIDE)))
+        rows.append(Field(type(layer).__name__, kernel, stride, padding, side, jump, min(field, SIDE)))
     return rows
 
 
@@ -117,7 +113,10 @@ def save_graph(model: TwoInputNet, path: str | Path) -> Path:
     import graphviz
 
     path, graph = Path(path).with_suffix(".gv"), autograd_graph(model)
-    graph.save(path)
+    try:
+        graph.save(path)
+    except OSError as error:
+        raise InputError(f"cannot write {path}: {error.strerror}") from error
     try:
         return Path(graphviz.render("dot", "png", path, outfile=path.with_suffix(".png")))
     except graphviz.ExecutableNotFound:

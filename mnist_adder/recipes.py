@@ -32,7 +32,8 @@ class Recipe:
     fixed_numbers: bool = False  # one number per image, drawn once
     rotate: float = 0.0  # augmentation: degrees,
     shift: float = 0.0  # share of the image's side,
-    zoom: float = 0.0  # share of the size
+    zoom: float = 0.0  # share of the size,
+    slant: float = 0.0  # sideways, as a share of the height
 
     def length(self, source: str) -> int:
         """Epochs on a data source."""
@@ -43,15 +44,17 @@ _ADDER = Recipe(
     name="adder",
     about="ours: a small CNN, a learned adder, one-cycle SGD, affine augmentation",
     model="adder",
-    epochs=20,
+    epochs=40,
     digits_epochs=40,
     lr=0.1,
     nesterov=True,
     weight_decay=5e-4,
     schedule="one-cycle",
-    rotate=8,
+    rising=0.2,
+    rotate=12,
     shift=0.07,
-    zoom=0.08,
+    zoom=0.12,
+    slant=0.12,
 )
 
 _STUCK = Recipe(

@@ -169,7 +169,7 @@ def save_run(
     rows = csv.DictWriter(table, fitted.history[0], lineterminator="\n")
     rows.writeheader()
     rows.writerows(fitted.history)
-    weights = {name: tensor.cpu() for name, tensor in fitted.model.state_dict().items()}
+    weights = {name: tensor.cpu().contiguous() for name, tensor in fitted.model.state_dict().items()}
     figures = draw(data, fitted.history, evaluation, withheld)
 
     # Of the run that --force replaces. The config is written last: where there is one, the run is whole.

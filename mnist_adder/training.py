@@ -180,7 +180,8 @@ def fit(
     rank, world = ranks()
     device, bar = torch.device(device), bar and rank == 0
     torch.manual_seed(seed)
-    model = build(recipe.model).to(device)
+    # Channels last: the layout in which convolutions are fastest, on CPUs as on GPUs.
+    model = build(recipe.model).to(device, memory_format=torch.channels_last)
     warmup_seconds = _warm_up(model, recipe, device)
     raw = Split(*(part.to(device) for part in data.train))
 
@@ -299,6 +300,7 @@ def make_batches(recipe: Recipe, split: Split, seed: int, **limits: Any) -> Batc
         rotate=recipe.rotate,
         shift=recipe.shift,
         zoom=recipe.zoom,
+        slant=recipe.slant,
         **limits,
     )
 
@@ -411,7 +413,7 @@ class Average:
         if recipe.averaging == "ema":
             average = get_ema_multi_avg_fn(1 - 1 / span)
         elif recipe.averaging == "swa":
-            average, self._skip = get_swa_multi_avg_fn(), steps - span
+            average, self._skip = _swa, steps - span
         if recipe.averaging:
             self._averaged = AveragedModel(model, multi_avg_fn=average, use_buffers=True)
 
@@ -427,6 +429,14 @@ class Average:
         if self._averaged is None or self._skip >= 0:
             return self._current
         return self._averaged.module
+
+
+def _swa(averaged: list[Tensor], current: list[Tensor], count: Tensor) -> None:
+    """The equal average; of BatchNorm's integer step counts, which it cannot average, the last."""
+    if averaged[0].is_floating_point():
+        get_swa_multi_avg_fn()(averaged, current, count)
+    else:
+        torch._foreach_copy_(averaged, current)
 
 
 def _warm_up(model: TwoInputNet, recipe: Recipe, device: torch.device) -> float:

@@ -14,7 +14,7 @@ from mnist_adder.inspection import (
     receptive_fields,
     save_graph,
 )
-from mnist_adder.models import MODELS, GlobalMaxPool, build, parameter_count
+from mnist_adder.models import MODELS, build, parameter_count
 
 MODEL = pytest.mark.parametrize("name", MODELS)
 
@@ -59,8 +59,6 @@ def probe(layers: list[nn.Module]) -> tuple[int, int]:
             )
         elif isinstance(layer, nn.MaxPool2d | nn.AvgPool2d):
             out = nn.functional.avg_pool2d(out, layer.kernel_size, layer.stride, layer.padding)
-        elif isinstance(layer, GlobalMaxPool):
-            out = out.mean((2, 3), keepdim=True)
     side = out.shape[-1]
     out[0, :, side // 2, side // 2].sum().backward()
     seen = image.grad[0, 0].abs() > 0
@@ -70,7 +68,7 @@ def probe(layers: list[nn.Module]) -> tuple[int, int]:
 @MODEL
 def test_receptive_fields_against_autograd(name):
     cnn = build(name).cnn
-    spatial = (nn.Conv2d, nn.MaxPool2d, nn.AvgPool2d, GlobalMaxPool)
+    spatial = (nn.Conv2d, nn.MaxPool2d, nn.AvgPool2d)
     ends = [place + 1 for place, layer in enumerate(cnn) if isinstance(layer, spatial)]
     rows = receptive_fields(cnn)
     assert len(rows) == len(ends)

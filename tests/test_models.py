@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from mnist_adder.losses import total_loss
-from mnist_adder.models import MODELS, AdderNet, ExactAdder, build, parameter_count
+from mnist_adder.models import MODELS, ExactAdder, ExactAdderNet, build, parameter_count
 
 MODEL = pytest.mark.parametrize("name", MODELS)
 
@@ -96,7 +96,7 @@ def test_exact_adder_against_a_sum_over_all_pairs():
 
 
 def test_loss_and_gradients_are_finite_with_impossible_sums():
-    model = AdderNet(adder=ExactAdder())
+    model = ExactAdderNet()
     image, number = inputs()
     digit = torch.tensor([0, 9, 3, 5, 2])
     one_hot_sum = torch.eye(19)[digit + number.argmax(1)]

@@ -11,7 +11,7 @@ from torch import nn
 
 from mnist_adder.data import Batches, Data, InputError, Split, load_data
 from mnist_adder.evaluation import evaluate
-from mnist_adder.models import AdderNet, ExactAdder, build
+from mnist_adder.models import AdderNet, ExactAdderNet, build
 from mnist_adder.recipes import RECIPES
 from mnist_adder.training import Average, fit, gpu_check, lr_range, make_optimizer, make_scheduler
 
@@ -120,7 +120,7 @@ def test_every_recipe_trains(few, name, capsys):
 
 
 def test_a_model_of_ones_own_in_a_recipe(few, quick):
-    own = replace(quick, model=lambda: AdderNet(adder=ExactAdder()))
+    own = replace(quick, model=ExactAdderNet)
     assert same(
         fit(own, few, bar=False).model, fit(replace(quick, model="exact-adder"), few, bar=False).model
     )

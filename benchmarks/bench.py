@@ -25,7 +25,7 @@ from torch import nn
 import peers
 import report
 from mnist_adder import runs, training
-from mnist_adder.data import Batches, Data, InputError, Split, load_data, normalise, one_hot_number
+from mnist_adder.data import Data, InputError, Split, load_data, normalise, one_hot_number
 from mnist_adder.evaluation import evaluate
 from mnist_adder.models import Pixels, build
 from mnist_adder.recipes import RECIPES, Recipe
@@ -122,7 +122,7 @@ def in_turn(contestants: dict[str, Callable[[], object]], repeats: int) -> dict[
 
 def their_epoch(pipeline: str, recipe: Recipe, split: Split, batch_size: int = 128) -> Callable[[], None]:
     """An epoch of one of `peers`, warmed up."""
-    model = build(recipe.model)
+    model = build(recipe.model).to(memory_format=torch.contiguous_format)  # PyTorch's default, as theirs
     if pipeline == "system A" and isinstance(model.cnn[0], Pixels):
         model.cnn[0] = nn.Identity()  # its raw pixels need no bringing back to 0…255
     optimizer = peers.make_optimizer(model)
@@ -141,17 +141,11 @@ def our_epoch(recipe: Recipe, split: Split, batch_size: int = 128) -> Callable[[
     average = training.Average(recipe, model, 1)
 
     def epoch(part: Split) -> Callable[[], None]:
-        batches = make_batches(recipe, part)
+        batches = training.make_batches(recipe, part, seed=0)
         return lambda: training.train_epoch(model, batches, recipe, optimizer, scheduler, average)
 
     epoch(Split(*(part[: 4 * batch_size] for part in split)))()
     return epoch(split)
-
-
-def make_batches(recipe: Recipe, split: Split) -> Batches:
-    """As `training.fit` makes them."""
-    names = ("fixed_numbers", "rotate", "shift", "zoom")
-    return Batches(split, recipe.batch_size, **{name: getattr(recipe, name) for name in names})
 
 
 def images_per_second(
@@ -249,10 +243,10 @@ def scaling(settings: Settings) -> dict:
 def overhead(settings: Settings) -> dict:
     """Our epoch against the bare limit: forward, backward and step on ready batches."""
     recipe, split = RECIPES["adder"], settings.data.train
-    plain = dataclasses.replace(recipe, rotate=0.0, shift=0.0, zoom=0.0)
+    plain = dataclasses.replace(recipe, rotate=0.0, shift=0.0, zoom=0.0, slant=0.0)
     model = build(recipe.model).train()
     optimizer = training.make_optimizer(recipe, model)
-    ready = list(make_batches(plain, split))
+    ready = list(training.make_batches(plain, split, seed=0))
 
     def bare() -> None:
         for image, number, digit, sum in ready:

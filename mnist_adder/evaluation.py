@@ -107,7 +107,7 @@ def evaluate(model: TwoInputNet, split: Split, *, batch_size: int = 250) -> Eval
     was_training = model.training
     model.eval()
     numbers = torch.arange(NUMBERS, device=device)
-    digits_out, sums_out, losses = [], [], torch.zeros(2, dtype=torch.float64, device=device)
+    digits_out, sums_out, losses = [], [], []
     for images, digits in zip(*(part.split(batch_size) for part in split), strict=True):
         count = len(digits)
         features = model.features(normalise(images.to(device)))  # [B, F]
@@ -117,10 +117,10 @@ def evaluate(model: TwoInputNet, split: Split, *, batch_size: int = 250) -> Eval
             features.repeat_interleave(NUMBERS, 0), one_hot_number(number)
         )
         part = total_loss(digit_log_probabilities, digit, sum_scores, digit + number)
-        losses += torch.stack([part.digit, part.sum]).double() * count
+        losses.append(torch.stack([part.digit, part.sum]) * count)
         digits_out.append(digit_log_probabilities.argmax(1).view(count, NUMBERS))
         sums_out.append(sum_scores.argmax(1).view(count, NUMBERS))
     model.train(was_training)
-    digit_loss, sum_loss = (losses / len(split.digits)).tolist()
+    digit_loss, sum_loss = (torch.stack(losses).cpu().double().sum(0) / len(split.digits)).tolist()
     predicted = (torch.cat(out).cpu() for out in (digits_out, sums_out))
     return Evaluation(split.digits.cpu(), *predicted, digit_loss, sum_loss)

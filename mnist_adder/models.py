@@ -294,5 +294,9 @@ MODELS: dict[str, Callable[[], TwoInputNet]] = {
 
 
 def build(model: str | Callable[[], TwoInputNet]) -> TwoInputNet:
-    """A fresh model, by its name in `MODELS` or from a function of your own."""
-    return MODELS[model]() if isinstance(model, str) else model()
+    """A fresh model, by its name in `MODELS` or from a function of your own.
+
+    Its convolutions are channels-last, the layout in which they are fastest, on CPUs as on GPUs.
+    """
+    made = MODELS[model]() if isinstance(model, str) else model()
+    return made.to(memory_format=torch.channels_last)

@@ -180,8 +180,7 @@ def fit(
     rank, world = ranks()
     device, bar = torch.device(device), bar and rank == 0
     torch.manual_seed(seed)
-    # Channels last: the layout in which convolutions are fastest, on CPUs as on GPUs.
-    model = build(recipe.model).to(device, memory_format=torch.channels_last)
+    model = build(recipe.model).to(device)
     warmup_seconds = _warm_up(model, recipe, device)
     raw = Split(*(part.to(device) for part in data.train))
 
@@ -230,7 +229,7 @@ def train_epoch(
 ) -> dict[str, float]:
     """One epoch; returns its mean losses and accuracies. Nothing in a step waits for the device."""
     network.train()
-    counters = torch.zeros(len(COUNTED), dtype=torch.float64, device=batches.split.digits.device)
+    counters = torch.zeros(len(COUNTED), device=batches.split.digits.device)
     # On standard output, like the lines of the tests between which it stands.
     with tqdm(batches, title, disable=not bar, file=sys.stdout, dynamic_ncols=True) as progress:
         shown = time.monotonic()
@@ -380,7 +379,7 @@ def lr_range(
     for step, sample in enumerate(itertools.islice(served, steps)):
         for group in optimizer.param_groups:
             group["lr"] = lowest * growth**step
-        counters = torch.zeros(len(COUNTED), dtype=torch.float64, device=raw.digits.device)
+        counters = torch.zeros(len(COUNTED), device=raw.digits.device)
         train_step(trial, sample, recipe, optimizer, counters)
         means = _means(counters)
         loss = recipe.digit_weight * means["digit_loss"] + recipe.sum_weight * means["sum_loss"]
@@ -447,7 +446,7 @@ def _warm_up(model: TwoInputNet, recipe: Recipe, device: torch.device) -> float:
         classes = torch.arange(recipe.batch_size, device=device) % 10
         image = torch.rand(recipe.batch_size, 1, 28, 28, device=device)
         sample = Sample(image, one_hot_number(classes), classes, 2 * classes)
-        counters = torch.zeros(len(COUNTED), dtype=torch.float64, device=device)
+        counters = torch.zeros(len(COUNTED), device=device)
         optimizer = make_optimizer(recipe, trial)
         for _ in range(3):
             train_step(trial, sample, recipe, optimizer, counters)

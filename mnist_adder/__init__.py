@@ -23,8 +23,9 @@ _HOME = {
     "training": ("fit", "gpu_check", "lr_range"),
     "evaluation": ("Evaluation", "evaluate"),
     "inspection": ("autograd_graph", "layer_table", "receptive_field_table", "save_graph"),
-    "runs": ("read_run", "save_run"),
+    "runs": ("load_pretrained", "read_run", "save_run"),
     "comparison": ("compare",),
+    "prediction": ("Prediction", "predict", "read_image", "to_mnist"),
 }
 __all__ = sorted(name for names in _HOME.values() for name in names)
 

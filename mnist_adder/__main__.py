@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import json
 import math
 import os
 import sys
@@ -25,6 +26,8 @@ examples:
   mnist-adder lr-find                       which learning rate? a range test
   mnist-adder train --withhold 20           did it learn to add? 20 of 100 pairs kept from training
   mnist-adder summary                       layers, receptive field, autograd graph
+  mnist-adder predict my_7.png --number 5   your own handwriting
+  mnist-adder demo                          a page to draw on
 
 MNIST is looked for in --data-dir, in $MNIST_ADDER_DATA and in ./data, and downloaded
 when it is missing. `python -m mnist_adder` is the same command."""
@@ -54,14 +57,13 @@ def run(arguments: list[str] | None) -> int:
 
     warnings.formatwarning = lambda message, *_: f"{message}\n"
     try:
-        options.run(options)
+        return options.run(options) or 0
     except InputError as error:
         print(f"mnist-adder: error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("mnist-adder: interrupted", file=sys.stderr)
         return 130
-    return 0
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -145,6 +147,21 @@ def make_parser() -> argparse.ArgumentParser:
     summary_ = command("summary", summary, "print a model's layers and its receptive field")
     summary_.add_argument("--recipe", default="adder", help="whose model (default: adder)")
     summary_.add_argument("--graph", type=Path, metavar="FILE", help="draw the autograd graph there too")
+
+    model = Parser(add_help=False)
+    model.add_argument(
+        "--model", type=Path, metavar="RUN", help="a run's folder (default: the weights in the package)"
+    )
+    predict_ = command("predict", predict, "read digits in pictures and add a number", model)
+    predict_.add_argument(
+        "images", nargs="+", metavar="IMAGE", help="PNG, JPEG, BMP or GIF; - is standard input"
+    )
+    predict_.add_argument("--number", type=_digit, required=True, metavar="N", help="0–9")
+    predict_.add_argument("--json", action="store_true", help="print one JSON list, an object per image")
+
+    demo_ = command("demo", demo, "open a page to draw digits on", model)
+    demo_.add_argument("--host", default="127.0.0.1", help="address to serve (default: this machine only)")
+    demo_.add_argument("--port", type=_positive(int), metavar="N", help="default: the first free from 7860")
     return parser
 
 
@@ -169,6 +186,12 @@ def _positive(kind: type):
 def _seed(text: str) -> int:
     if not (text.isascii() and text.isdigit() and int(text) < 2**32):
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0 to 2³² − 1")
+    return int(text)
+
+
+def _digit(text: str) -> int:
+    if text not in tuple("0123456789"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0 to 9")
     return int(text)
 
 
@@ -286,6 +309,51 @@ def summary(options: argparse.Namespace) -> None:
     print(inspection.receptive_field_table(model.cnn))
     if options.graph:
         print(f"\nautograd graph: {inspection.save_graph(model, options.graph)}")
+
+
+def predict(options: argparse.Namespace) -> int:
+    """Answer for every picture that can be read; the exit status is 2 if one could not."""
+    from . import data, prediction
+
+    model = _model(options.model)
+    answers, status = [], 0
+    for name in options.images:
+        source = sys.stdin.buffer.read() if name == "-" else Path(name)
+        try:
+            answer = prediction.predict(model, source, options.number)._asdict()
+            del answer["seen"]
+            answers.append({"image": name, "number": options.number} | answer)
+        except data.InputError as error:
+            message = f"-: {error}" if name == "-" else str(error)
+            print(f"mnist-adder: error: {message}", file=sys.stderr)
+            answers.append({"image": name, "error": message})
+            status = 2
+    if options.json:
+        print(json.dumps(answers, indent=2))
+        return status
+    width = max(len(name) for name in options.images)
+    print(f"{'image':{width}}  number  digit             sum")
+    for answer in answers:
+        if "error" not in answer:
+            digit, sum = (
+                f"{answer[k]:2} ({max(answer[f'{k}_probabilities']):7.2%})" for k in ("digit", "sum")
+            )
+            print(f"{answer['image']:{width}}  {answer['number']:6}  {digit}      {sum}")
+    return status
+
+
+def demo(options: argparse.Namespace) -> None:
+    """Serve the page until interrupted."""
+    from .demo import launch
+
+    launch(_model(options.model), host=options.host, port=options.port)
+
+
+def _model(folder: Path | None):
+    """A run's network, or the one that comes with the package."""
+    from . import runs
+
+    return runs.read_run(folder).model if folder else runs.load_pretrained()
 
 
 def _evaluated(options: argparse.Namespace):

@@ -30,6 +30,7 @@ CONFIG, HISTORY, METRICS, WEIGHTS = (
     "metrics.json",
     "model.safetensors",
 )
+PRETRAINED = Path(__file__).parent / "weights" / "adder.safetensors"
 
 CONFIG_FIELDS = {  # what reading a run back needs, and what it may be
     "recipe": lambda value: value in list(RECIPES),
@@ -235,6 +236,17 @@ def load_weights(model: TwoInputNet, path: Path) -> TwoInputNet:
     except RuntimeError as error:
         raise InputError(f"{path} holds the weights of another model") from error
     return model.eval()
+
+
+def load_pretrained() -> TwoInputNet:
+    """The network whose weights come with the package (see ``weights/README.md``), ready to predict.
+
+    Raises:
+        InputError: weights that are missing or damaged.
+    """
+    if not PRETRAINED.is_file():
+        raise InputError(f"{PRETRAINED} is missing: install the package again, or name a run with --model")
+    return load_weights(build(RECIPES["adder"].model), PRETRAINED)
 
 
 def _read_json(path: Path) -> dict[str, Any]:

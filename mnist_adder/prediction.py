@@ -17,7 +17,7 @@ from .models import TwoInputNet
 
 FORMATS = ("PNG", "JPEG", "BMP", "GIF")
 SIDE = 384  # pixels: a larger picture is made smaller before anything is looked for in it
-FAINTEST = 0.1  # share of the paper's brightness that the ink must take away, or there is no ink
+FAINTEST = 0.15  # share of the paper's brightness that the ink must take away, or there is no ink
 STRONG = 0.4  # of the darkest ink: what is surely ink
 THINNEST = 1.8  # pixels of MNIST's 20×20 box: a thinner stroke is made thicker
 SPECK = 0.05  # share of the largest stroke's area: a smaller patch of ink is dirt
@@ -48,12 +48,12 @@ def predict(model: TwoInputNet, image: Any, number: int) -> Prediction:
     """
     if isinstance(number, bool) or number not in range(NUMBERS):
         raise InputError(f"number must be a whole number from 0 to 9, not {number!r}")
+    name = f"{os.fspath(image)}: " if isinstance(image, str | os.PathLike) else ""
     try:
-        if isinstance(image, str | os.PathLike | bytes):
+        if name or isinstance(image, bytes):
             image = read_image(image)
         seen = to_mnist(image)
     except InputError as error:
-        name = f"{os.fspath(image)}: " if isinstance(image, str | os.PathLike) else ""
         raise InputError(f"{name}{error}") from error
     device = next(model.parameters()).device
     with torch.inference_mode():
@@ -120,19 +120,23 @@ def to_mnist(image: Any) -> Tensor:
     if darkest < FAINTEST:
         raise InputError("the image has no ink: it is a blank page, or the digit is too faint")
     strokes = _without_specks(ink > STRONG * darkest)
-    edge = max(1, round(max(ink.shape) / 56))
-    near = _highest(strokes.float(), edge) > 0  # soft edges belong to the strokes
-    far = ink[_highest(near.float(), edge) == 0]
-    noise = far.quantile(0.99) if len(far) else 0.0
-    ink = (ink * near).where(ink > noise, 0.0) / ink[strokes].quantile(0.8)
-    return mnist_layout(_thick_enough(ink.clamp(0, 1), strokes))
+    rows, columns = (strokes.any(dim).nonzero() for dim in (1, 0))
+    pixel = max(int(side[-1] - side[0]) + 1 for side in (rows, columns)) / 20  # one of MNIST's
+    near = _highest(strokes.float(), max(1, round(pixel)))  # a stroke's soft edge belongs to it
+    far = ink[_highest(near, max(1, round(pixel))) == 0]
+    noise = 1.5 * far.quantile(0.99) if len(far) else 0.0
+    ink = (ink * near).where(ink > noise, 0.0) / ink[strokes].quantile(0.95)
+    inside = -_highest(-strokes.float(), 1)
+    width = 2 * strokes.sum() / (strokes.sum() - inside.sum()).clamp(min=1)  # area by half the outline
+    thicken = max(0, round(float(THINNEST * pixel - width) / 2))
+    return mnist_layout(_highest(ink.clamp(0, 1), thicken))
 
 
 def _pixels(image: Any) -> Tensor:
     """A picture as float [C, H, W] in 0…1, at most `SIDE` long; what is transparent becomes paper."""
     try:
         if not isinstance(image, Image.Image) or image.mode[0] in "IF":
-            array = np.asarray(image)
+            array = np.nan_to_num(np.asarray(image))
             if array.dtype != np.uint8:  # 16 bits, 0…1, …: from its darkest to its brightest
                 array = array.astype(float) - np.min(array)
                 array = np.uint8(255 * array / max(array.max(), 1e-9))
@@ -162,7 +166,8 @@ def _ink(page: Tensor) -> Tensor:
         page, highest = 1 - page, 1 - lowest
     # A closing: whatever is dark and narrower than `reach` is filled with the paper around it.
     paper = -_highest(-highest, reach)
-    return 1 - page / paper.clamp(min=0.05)
+    ink = 1 - page / paper.clamp(min=0.05)
+    return (ink - ink.quantile(0.3)).clamp(min=0)  # noise lifts the paper that a closing finds
 
 
 def _highest(x: Tensor, reach: int) -> Tensor:
@@ -192,12 +197,3 @@ def _without_specks(mask: Tensor) -> Tensor:
     area = area[patch] * coarse
     large = (area >= SPECK * area.max()).repeat_interleave(cell, 0).repeat_interleave(cell, 1)
     return mask & large[: mask.shape[0], : mask.shape[1]]
-
-
-def _thick_enough(ink: Tensor, strokes: Tensor) -> Tensor:
-    """Thicken strokes that would fade when their box is scaled to 20×20."""
-    rows, columns = (strokes.any(dim).nonzero() for dim in (1, 0))
-    pixel = max(int(side[-1] - side[0]) + 1 for side in (rows, columns)) / 20
-    inside = -_highest(-strokes.float(), 1)
-    width = 2 * strokes.sum() / (strokes.sum() - inside.sum())  # area by half the outline
-    return _highest(ink, max(0, round(float(THINNEST * pixel - width) / 2)))

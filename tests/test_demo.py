@@ -1,0 +1,81 @@
+"""The page to draw on, in a real browser: a digit drawn with the mouse is answered on the page."""
+
+import shutil
+import sys
+from urllib.parse import urlsplit
+
+import pytest
+
+from mnist_adder.__main__ import main
+from mnist_adder.models import build
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+
+@pytest.fixture(scope="module")
+def url():
+    pytest.importorskip("gradio", reason="no gradio: pip install 'mnist-adder[demo]'")
+    from mnist_adder import demo
+
+    blocks = demo.launch(build("adder").eval(), block=False)
+    yield blocks.local_url
+    blocks.close()
+
+
+@pytest.fixture(scope="module")
+def browser():
+    playwright = pytest.importorskip("playwright.sync_api", reason="no playwright to drive a browser")
+    if not CHROMIUM:
+        pytest.skip("no Chromium in PATH")
+    with playwright.sync_playwright() as driver:
+        chromium = driver.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield chromium
+        chromium.close()
+
+
+@pytest.mark.parametrize("width", [1200, 390], ids=["desktop", "phone"])
+def test_drawing(browser, url, width):
+    page = browser.new_page(viewport={"width": width, "height": 900})
+    asked = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto(url)
+    canvas = page.locator("#sketch canvas").first
+    canvas.wait_for()
+    page.wait_for_timeout(1000)  # the sketchpad makes itself ready
+    box = canvas.bounding_box()
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] * 0.25
+    page.mouse.move(x, y)
+    page.mouse.down()
+    page.mouse.move(x, y + box["height"] / 2, steps=10)
+    page.mouse.up()
+    digit = page.locator("#digit [data-testid='label-output-value']")
+    digit.wait_for()
+    assert digit.inner_text().strip() in set("0123456789")
+    page.locator("#number label", has_text="8").click()
+    total = page.locator("#sum [data-testid='label-output-value']")
+    total.wait_for()
+    assert 0 <= int(total.inner_text()) <= 18
+    page.locator("#seen img").wait_for()
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert {urlsplit(address).hostname for address in asked if address.startswith(("http", "ws"))} == {
+        "127.0.0.1"
+    }
+    page.close()
+
+
+def test_without_gradio(monkeypatch, tmp_path, capsys):
+    monkeypatch.setitem(sys.modules, "gradio", None)
+    monkeypatch.delitem(sys.modules, "mnist_adder.demo", raising=False)
+    assert main(["demo"]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert "mnist-adder[demo]" in error

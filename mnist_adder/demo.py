@@ -3,11 +3,13 @@
 Nothing leaves the machine: no analytics, no public link, no fonts or scripts from elsewhere.
 """
 
+import base64
+import io
 import os
 from typing import Any
 
-import numpy as np
 import torch
+from PIL import Image
 
 from .data import NUMBERS, InputError, load_data
 from .models import TwoInputNet
@@ -17,98 +19,100 @@ os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # read when gradio is imported
 try:
     import gradio as gr
 except ImportError as error:
-    raise InputError(
-        "the page to draw on needs Gradio: install it with pip install 'mnist-adder[demo]'"
-    ) from error
+    raise InputError("the page to draw on needs Gradio: pip install 'mnist-adder[demo]'") from error
 
 CANVAS = 280  # pixels along its side
-UPLOAD = "2mb"  # the largest; a drawing is far smaller
-SYSTEM = ["system-ui", "sans-serif"]  # names alone: fonts of the machine itself
+LARGEST = 500_000  # characters of a drawing; one of this canvas has far fewer
+ABOUT = "# MNIST Adder\nDraw **one digit**, with mouse or finger, and pick a number to add."
 CSS = """
-.gradio-container { max-width: 60rem !important; margin: auto; }
-#seen img { image-rendering: pixelated; }
+.gradio-container { max-width: 56rem !important; margin: auto; }
+#seen img { image-rendering: pixelated; object-fit: contain; }
 footer { display: none !important; }
 """
-ABOUT = """\
-# MNIST Adder
-Draw **one digit**, with mouse or finger, and pick a number: the network reads the digit and adds the number to it.
+# A canvas of our own: Gradio's sketchpad wants its draw tool chosen first, and scrolls under a finger.
+SKETCH = f"""\
+<canvas width="{CANVAS}" height="{CANVAS}" aria-label="Draw a digit here"></canvas>
+<p><button type="button">Clear</button> or start from an example:</p>
+<div>@@EXAMPLES@@</div>
+"""
+SKETCH_CSS = """
+canvas { display: block; width: 280px; margin: auto; background: white; touch-action: none; cursor: crosshair;
+         border: 2px solid #888; border-radius: 12px; }
+p { margin: .6rem 0; text-align: center; }
+button { padding: .3rem 1.2rem; border: 1px solid #888; border-radius: 8px; }
+div { display: grid; grid-template-columns: repeat(10, 1fr); gap: 4px; }
+img { width: 100%; margin: 0; cursor: pointer; border: 1px solid #bbb; border-radius: 4px; }
+"""
+SKETCH_JS = """
+const canvas = element.querySelector('canvas'), pen = canvas.getContext('2d');
+let waiting = null;
+const send = () => { waiting = null; props.value = canvas.toDataURL('image/png'); trigger('input'); };
+const soon = () => { waiting ??= setTimeout(send, 150); };
+const clear = () => { pen.fillStyle = 'white'; pen.fillRect(0, 0, canvas.width, canvas.height); };
+const draw = event => {
+  const box = canvas.getBoundingClientRect(), scale = canvas.width / box.width;
+  pen.lineTo((event.clientX - box.left) * scale, (event.clientY - box.top) * scale);
+  pen.stroke();
+  soon();
+};
+clear();
+pen.lineWidth = 20; pen.lineCap = pen.lineJoin = 'round';
+canvas.addEventListener('pointerdown', event => {
+  canvas.setPointerCapture(event.pointerId); pen.beginPath(); draw(event); draw(event);
+});
+canvas.addEventListener('pointermove', event => { if (event.buttons) draw(event); });
+element.querySelector('button').addEventListener('click', () => { clear(); soon(); });
+element.querySelectorAll('img').forEach(image => image.addEventListener('click', () => {
+  pen.drawImage(image, 0, 0, canvas.width, canvas.height); soon();
+}));
 """
 
 
 def page(model: TwoInputNet) -> gr.Blocks:
-    """The page, not yet served.
+    """The page, not yet served; `model` as `load_pretrained` or `read_run` returns it."""
 
-    Args:
-        model: as `load_pretrained` or `read_run` returns it.
-    """
-
-    def answer(drawing: dict[str, Any] | None, number: int) -> tuple[Any, Any, Any]:
+    def answer(drawing: str | None, number: int) -> tuple[Any, Any, Any]:
         try:
-            read = predict(model, drawing["composite"], number) if drawing else None
-        except InputError:  # nothing is drawn yet
-            read = None
-        if read is None:
+            if not drawing or len(drawing) > LARGEST:
+                raise InputError("no drawing, or one too large")
+            read = predict(model, base64.b64decode(drawing.partition(",")[2]), number)
+        except (InputError, ValueError):  # nothing to see: the page shows no answer
             return None, None, None
         digits, sums = (
             {str(value): p for value, p in enumerate(probabilities)}
             for probabilities in (read.digit_probabilities, read.sum_probabilities)
         )
-        return digits, sums, _enlarge(read.seen)
+        return digits, sums, Image.fromarray(read.seen.numpy()).resize((CANVAS, CANVAS), Image.Resampling.BOX)
 
-    def choose(chosen: gr.SelectData) -> dict[str, Any]:
-        return _drawing(examples[chosen.index])
-
-    examples = [_enlarge(255 - image) for image in _examples()]
     with gr.Blocks(title="MNIST Adder", analytics_enabled=False) as blocks:
         gr.Markdown(ABOUT)
         with gr.Row():
             with gr.Column(min_width=300):
-                sketch = gr.Sketchpad(
-                    label="Draw a digit",
-                    elem_id="sketch",
-                    canvas_size=(CANVAS, CANVAS),
-                    height=CANVAS + 100,
-                    image_mode="RGBA",
-                    format="png",
-                    brush=gr.Brush(default_size=20, colors=["#000000"], color_mode="fixed"),
-                    layers=False,
-                    transforms=(),
-                    buttons=[],
+                template = SKETCH.replace("@@EXAMPLES@@", _examples())
+                sketch = gr.HTML(
+                    html_template=template, css_template=SKETCH_CSS, js_on_load=SKETCH_JS, elem_id="sketch"
                 )
-                number = gr.Radio(list(range(NUMBERS)), value=5, label="Number to add", elem_id="number")
             with gr.Column(min_width=300):
+                number = gr.Radio(list(range(NUMBERS)), value=5, label="Number to add", elem_id="number")
                 with gr.Row():
                     digit = gr.Label(num_top_classes=3, label="Digit", elem_id="digit", min_width=120)
                     sum = gr.Label(num_top_classes=3, label="Sum", elem_id="sum", min_width=120)
                 seen = gr.Image(
-                    label="The 28×28 pixels the network sees",
+                    label="What the network sees: 28×28 pixels",
                     elem_id="seen",
-                    height=200,
+                    height=190,
                     format="png",
                     interactive=False,
                     buttons=[],
                 )
-        gallery = gr.Gallery(
-            examples,
-            label="Or click an example",
-            elem_id="examples",
-            columns=10,
-            height=110,
-            format="png",
-            object_fit="contain",
-            allow_preview=False,
-            interactive=False,
-            buttons=[],
-        )
         gr.on(
-            [sketch.change, number.change],
+            [sketch.input, number.change],
             answer,
             [sketch, number],
             [digit, sum, seen],
             show_progress="hidden",
             trigger_mode="always_last",
         )
-        gallery.select(choose, None, sketch, show_progress="hidden")
     return blocks
 
 
@@ -134,9 +138,9 @@ def launch(
             prevent_thread_lock=not block,
             share=False,
             ssr_mode=False,
-            max_file_size=UPLOAD,
+            max_file_size=LARGEST,
             footer_links=[],
-            theme=gr.themes.Default(font=SYSTEM, font_mono=["monospace"]),
+            theme=gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["monospace"]),
             css=CSS,
         )
     except OSError as error:
@@ -144,18 +148,13 @@ def launch(
     return blocks
 
 
-def _examples() -> torch.Tensor:
-    """The first of each digit among the bundled ones, uint8 [10, 28, 28]."""
+def _examples() -> str:
+    """The first of each digit among the bundled ones, dark on light, as HTML."""
     images, digits = load_data("digits").test
-    return torch.stack([images[digits == digit][0] for digit in range(NUMBERS)])
-
-
-def _enlarge(image: torch.Tensor) -> np.ndarray:
-    """Uint8 [28, 28] to an array of the canvas's size."""
-    return image.repeat_interleave(CANVAS // 28, 0).repeat_interleave(CANVAS // 28, 1).numpy()
-
-
-def _drawing(image: np.ndarray) -> dict[str, Any]:
-    """A grey image as what a sketchpad holds."""
-    colour = np.stack([image] * 3, 2)
-    return {"background": colour, "layers": [], "composite": colour}
+    found = []
+    for digit in range(NUMBERS):
+        file = io.BytesIO()
+        Image.fromarray(255 - images[digits == digit][0].numpy()).save(file, "PNG")
+        source = "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
+        found.append(f'<img src="{source}" alt="{digit}">')
+    return "".join(found)

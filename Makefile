@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test notebook figures bench
+.PHONY: run test notebook figures bench demo weights
 
 run: $(VENV)/.installed  ## train the default recipe into a new folder under runs/
 	$(BIN)/python -m mnist_adder train
@@ -24,6 +24,12 @@ figures: $(VENV)/.installed runs/readme/config.json  ## draw the README's figure
 bench: $(VENV)/.tested  ## time ours against the published loops; OPTIONS=--quick for a smoke run
 	$(BIN)/python benchmarks/bench.py $(OPTIONS)
 
+demo: $(VENV)/.demo  ## serve a page to draw on, to this machine only
+	$(BIN)/python -m mnist_adder demo
+
+weights: $(VENV)/.tested runs/readme/config.json  ## put a run's weights and their card into the package
+	$(BIN)/python benchmarks/ship_weights.py runs/readme
+
 runs/readme/config.json:
 	$(BIN)/python -m mnist_adder train --data mnist --out runs/readme
 
@@ -34,4 +40,8 @@ $(VENV)/.installed: requirements.txt
 
 $(VENV)/.tested: $(VENV)/.installed pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable '.[test]'
+	touch $@
+
+$(VENV)/.demo: $(VENV)/.installed pyproject.toml
+	$(BIN)/python -m pip install --quiet --editable '.[demo]'
 	touch $@

@@ -27,7 +27,9 @@ def inverted(image: Image.Image, draw: np.random.Generator) -> Image.Image:
 def off_centre(image: Image.Image, draw: np.random.Generator, paper: int = 0) -> Image.Image:
     image = enlarge(image, draw)
     canvas = Image.new("L", (480, 360), paper)
-    canvas.paste(image, tuple(int(draw.integers(0, c - i)) for c, i in zip(canvas.size, image.size, strict=True)))
+    canvas.paste(
+        image, tuple(int(draw.integers(0, c - i)) for c, i in zip(canvas.size, image.size, strict=True))
+    )
     return canvas
 
 

@@ -8,7 +8,6 @@ import io
 import os
 from typing import Any
 
-import torch
 from PIL import Image
 
 from .data import NUMBERS, InputError, load_data
@@ -97,13 +96,9 @@ def page(model: TwoInputNet) -> gr.Blocks:
                 with gr.Row():
                     digit = gr.Label(num_top_classes=3, label="Digit", elem_id="digit", min_width=120)
                     sum = gr.Label(num_top_classes=3, label="Sum", elem_id="sum", min_width=120)
+                gr.Markdown("What the network sees, 28×28 pixels:")
                 seen = gr.Image(
-                    label="What the network sees: 28×28 pixels",
-                    elem_id="seen",
-                    height=190,
-                    format="png",
-                    interactive=False,
-                    buttons=[],
+                    show_label=False, height=190, format="png", interactive=False, buttons=[], elem_id="seen"
                 )
         gr.on(
             [sketch.input, number.change],
@@ -135,7 +130,8 @@ def launch(
         blocks.launch(
             server_name=host,
             server_port=port,
-            prevent_thread_lock=not block,
+            prevent_thread_lock=True,
+            quiet=True,
             share=False,
             ssr_mode=False,
             max_file_size=LARGEST,
@@ -145,6 +141,9 @@ def launch(
         )
     except OSError as error:
         raise InputError(f"the page cannot be served at {host}, port {port or 'any'}: {error}") from error
+    print(f"the page to draw on: {blocks.local_url} (Ctrl-C ends it)", flush=True)
+    if block:
+        blocks.block_thread()
     return blocks
 
 

@@ -80,24 +80,24 @@ def read_image(source: str | os.PathLike | bytes) -> Image.Image:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             image = Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=FORMATS)
+        animated = image.format != "MPO" and getattr(image, "is_animated", False)  # MPO: a phone's JPEG
         with image:
-            if image.format != "MPO" and getattr(image, "is_animated", False):
-                raise InputError("the image is animated: save one frame of it")
             image.draft(None, (2 * SIDE, 2 * SIDE))  # a JPEG is decoded no larger than needed
-            return ImageOps.exif_transpose(image)
+            turned = ImageOps.exif_transpose(image)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise InputError(
             f"the image has more than {Image.MAX_IMAGE_PIXELS:,} pixels: make it smaller"
         ) from error
     except Image.UnidentifiedImageError as error:
         raise InputError("not a PNG, JPEG, BMP or GIF image") from error
-    except InputError:
-        raise
     except OSError as error:
         reason = error.strerror or "the image is truncated or damaged"
         raise InputError(reason[0].lower() + reason[1:]) from error
     except Exception as error:  # Pillow's decoders answer damage with errors of many kinds
         raise InputError("the image is damaged") from error
+    if animated:
+        raise InputError("the image is animated: save one frame of it")
+    return turned
 
 
 def to_mnist(image: Any) -> Tensor:
@@ -110,7 +110,7 @@ def to_mnist(image: Any) -> Tensor:
         uint8 [28, 28], where 255 is ink.
 
     Raises:
-        InputError: no picture, one of less than 4×4 pixels, or one without ink.
+        InputError: no picture, one of less than 4×4 pixels, or a blank one.
     """
     pixels = _pixels(image)
     if min(pixels.shape[1:]) < 4:
@@ -124,7 +124,7 @@ def to_mnist(image: Any) -> Tensor:
     pixel = max(int(side[-1] - side[0]) + 1 for side in (rows, columns)) / 20  # one of MNIST's
     near = _highest(strokes.float(), max(1, round(pixel)))  # a stroke's soft edge belongs to it
     far = ink[_highest(near, max(1, round(pixel))) == 0]
-    noise = 1.5 * far.quantile(0.99) if len(far) else 0.0
+    noise = min(1.5 * float(far.quantile(0.99)) if len(far) else 0.0, STRONG * darkest)
     ink = (ink * near).where(ink > noise, 0.0) / ink[strokes].quantile(0.95)
     inside = -_highest(-strokes.float(), 1)
     width = 2 * strokes.sum() / (strokes.sum() - inside.sum()).clamp(min=1)  # area by half the outline

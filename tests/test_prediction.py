@@ -125,6 +125,19 @@ def test_dirt_is_not_ink(digits):
     assert (to_mnist(page).float() - clean.float()).abs().mean() < 1
 
 
+def test_ink_survives_much_dirt(digits):
+    page = np.array(on_page(picture(digits.test.images[0])))
+    page[200:350:12, 10:250:12] = 0
+    page[201:350:12, 10:250:12] = 0
+    assert to_mnist(page).any()
+
+
+def test_a_phones_jpeg_of_several_pictures(digits):
+    image = picture(digits.test.images[0])
+    several = file_of(image, "MPO", save_all=True, append_images=[image])
+    assert read_image(several).size == image.size
+
+
 def test_answers(model, digits, tmp_path):
     """Right on almost all, the sum with the digit, and the same however the image is handed over."""
     right = 0

@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test notebook figures bench demo weights
+.PHONY: run test notebook figures comparison bench demo weights
 
 run: $(VENV)/.installed  ## train the default recipe into a new folder under runs/
 	$(BIN)/python -m mnist_adder train
@@ -17,9 +17,16 @@ notebook: $(VENV)/.tested  ## run the notebooks from top to bottom and keep thei
 	$(BIN)/jupyter nbconvert --to notebook --execute --inplace notebooks/*.ipynb
 	$(BIN)/jupyter nbconvert --to notebook --coalesce-streams --inplace notebooks/*.ipynb
 
-figures: $(VENV)/.installed runs/readme/config.json  ## draw the README's figures in images/
+figures: $(VENV)/.tested runs/readme/config.json  ## draw the README's figures in images/
 	$(BIN)/python -m mnist_adder figures runs/readme --out images
 	$(BIN)/python -m mnist_adder summary --graph images/autograd_graph.gv
+	$(BIN)/python benchmarks/screenshot.py images/demo.png
+
+comparison: $(VENV)/.installed  ## train all recipes, several seeds each, into runs/comparison (two hours on two cores)
+	$(BIN)/python -m mnist_adder compare --data mnist --recipes adder --seeds 5
+	$(BIN)/python -m mnist_adder compare --data mnist --recipes stuck --seeds 10
+	$(BIN)/python -m mnist_adder compare --data mnist --seeds 3
+	cp runs/comparison/comparison.png images/
 
 bench: $(VENV)/.tested  ## time ours against the published loops; OPTIONS=--quick for a smoke run
 	$(BIN)/python benchmarks/bench.py $(OPTIONS)

@@ -11,7 +11,7 @@ import torch
 
 from . import plots, runs
 from .data import Data, InputError
-from .recipes import Recipe
+from .recipes import RECIPES, Recipe
 
 
 class Published(NamedTuple):
@@ -58,7 +58,8 @@ def compare(
     """Train each recipe with each seed, as a run in ``<out>/<recipe>-<seed>``, and compare them.
 
     After each run, ``comparison.md``, ``.csv`` and ``.png`` in `out` are written anew. A run that `out`
-    holds already is read back instead of trained again.
+    holds already is read back instead of trained again; runs of other recipes or seeds that it holds, on the
+    same data, are in the table too.
 
     Args:
         recipes, data, device, bar: see `training.fit`.
@@ -67,7 +68,7 @@ def compare(
         validate: the fold that `data` was loaded with.
 
     Returns:
-        What each run's ``metrics.json`` holds.
+        What each run's ``metrics.json`` holds, also of those found in `out`.
 
     Raises:
         InputError: a run in `out` that was made with other settings.
@@ -79,6 +80,11 @@ def compare(
         for folder, (recipe, seed) in wanted.items()
         if (folder / runs.CONFIG).exists()
     }
+    for config in out.glob(f"*/{runs.CONFIG}"):
+        if config.parent not in wanted:
+            found = _checked(runs.read_run(config.parent))
+            if (found["dataset"], found["split"]) == (data.source, data.split):
+                rows[config.parent] = found
     for place, (folder, (recipe, seed)) in enumerate(wanted.items(), 1):
         done = folder in rows
         print(f"\n{folder} ({place} of {len(wanted)}){': done before' if done else ''}", flush=True)
@@ -87,8 +93,12 @@ def compare(
             rows[folder] = runs.train_run(
                 folder, recipe, data, device=device, seed=seed, validate=validate, bar=bar
             )
-        _write(out, [rows[folder] for folder in wanted if folder in rows])
-    return [rows[folder] for folder in wanted]
+        _write(out, _in_order(rows.values()))
+    return _in_order(rows.values())
+
+
+def _in_order(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    return sorted(rows, key=lambda row: (list(RECIPES).index(row["recipe"]), row["seed"]))
 
 
 def _read_back(folder: Path, recipe: Recipe, data: Data, seed: int, validate: int | None) -> dict[str, Any]:
@@ -103,8 +113,12 @@ def _read_back(folder: Path, recipe: Recipe, data: Data, seed: int, validate: in
                 f"{folder} holds a run with {name} {found.get(name)}, not {wanted[name]}: "
                 "choose another --out, or delete that folder"
             )
+    return _checked(run)
+
+
+def _checked(run: runs.Run) -> dict[str, Any]:
     if lacking := [name for name in COLUMNS if name not in run.metrics]:
-        raise InputError(f"{folder / runs.METRICS} lacks {', '.join(lacking)}: delete that folder")
+        raise InputError(f"{run.folder / runs.METRICS} lacks {', '.join(lacking)}: delete that folder")
     return run.metrics
 
 
@@ -137,11 +151,11 @@ def markdown(rows: Sequence[dict[str, Any]]) -> str:
     lines = [(*head, "measured on"), ("---", *["---:"] * (len(head) - 1), "---")]
     for name, group in _by_recipe(rows).items():
         one = group[0]
-        seeds = ", ".join(str(row["seed"]) for row in group)
+        seeds = _ranges([row["seed"] for row in group])
         seconds = _spread([row["train_seconds"] for row in group], 1)
         shares = [_spread([100 * row[f"{part}_accuracy"] for row in group], 2) for part in ACCURACIES]
         counts = (f"{one['parameters']:,}", one["epochs"], seeds, seconds)
-        lines.append((f"`{name}`", *counts, *shares, f"{source}, each image with all ten numbers"))
+        lines.append((f"`{name}`", *counts, *shares, f"{source}, all ten numbers"))
     for p in PUBLISHED:
         shares = ["–".join(f"{value:.2f}" for value in of) or "—" for of in (p.digit, p.sum, (), p.product)]
         lines.append((f"published {p.system}", p.parameters, p.epochs, "1", "—", *shares, p.measured))
@@ -152,6 +166,12 @@ def markdown(rows: Sequence[dict[str, Any]]) -> str:
         f"{machines}. joint: both outputs right; product: digit × sum, for comparison only. Published figures "
         "are those of one training, as its author measured them.\n"
     )
+
+
+def _ranges(seeds: Sequence[int]) -> str:
+    """Sorted numbers as text: the first and the last where none between is missing."""
+    whole = len(seeds) > 2 and seeds[-1] - seeds[0] == len(seeds) - 1
+    return f"{seeds[0]}–{seeds[-1]}" if whole else ", ".join(map(str, seeds))
 
 
 def _by_recipe(rows: Iterable[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:

@@ -12,6 +12,7 @@ from mnist_adder import comparison, runs
 from mnist_adder.comparison import compare
 from mnist_adder.data import Data, InputError
 from mnist_adder.evaluation import evaluate
+from mnist_adder.models import build, parameter_count
 from mnist_adder.recipes import RECIPES
 from mnist_adder.training import fit
 
@@ -54,13 +55,13 @@ def trained(monkeypatch) -> list[tuple[str, int]]:
 
 def test_each_run_is_a_whole_run_of_its_own(compared, few):
     folder, rows = compared
-    assert [(row["recipe"], row["seed"]) for row in rows] == [(r.name, seed) for seed in SEEDS for r in PAIR]
+    assert [(row["recipe"], row["seed"]) for row in rows] == [(r.name, seed) for r in PAIR for seed in SEEDS]
     for row in rows:
         own = folder / f"{row['recipe']}-{row['seed']}"
         assert runs.read_run(own).metrics == row
         assert (own / "curves.png").is_file()
     alone = evaluate(fit(PAIR[0], few, seed=11, bar=False).model, few.test)
-    assert alone.metrics.items() <= rows[2].items()
+    assert alone.metrics.items() <= rows[1].items()
 
 
 def test_the_table_the_file_and_the_figure(compared):
@@ -69,7 +70,7 @@ def test_the_table_the_file_and_the_figure(compared):
     assert table == comparison.markdown(rows)
     adder = [row for row in rows if row["recipe"] == "adder"]
     (ours,) = cells(table, "`adder`")
-    assert ours[1:4] == ["20,433", "1", "10, 11"]
+    assert ours[1:4] == [f"{parameter_count(build('adder')):,}", "1", "10, 11"]
     for cell, name in zip(ours[5:9], ACCURACIES, strict=True):
         values = [100 * row[name] for row in adder]
         assert cell == f"{fmean(values):.2f} ± {stdev(values):.2f}"
@@ -114,9 +115,19 @@ def test_it_goes_on_where_it_was_interrupted(few, tmp_path, trained, monkeypatch
 
 def test_a_recipe_added_later_joins_the_others(few, tmp_path, trained):
     run(few, tmp_path, PAIR[:1], seeds=[10])
-    rows = run(few, tmp_path, PAIR[::-1], seeds=[10])
-    assert [name for name, _ in trained] == ["adder", "exact-adder"]
-    assert [row["recipe"] for row in rows] == ["exact-adder", "adder"]
+    rows = run(few, tmp_path, PAIR[1:], seeds=[11])
+    assert trained == [("adder", 10), ("exact-adder", 11)]
+    assert [(row["recipe"], row["seed"]) for row in rows] == trained
+    assert len(cells((tmp_path / "comparison.md").read_text(), "`adder`")) == 1
+
+
+def test_seeds_are_named_shortly():
+    assert [comparison._ranges(seeds) for seeds in ([10], [10, 11], [10, 11, 12], [10, 12, 13])] == [
+        "10",
+        "10, 11",
+        "10–12",
+        "10, 12, 13",
+    ]
 
 
 @pytest.mark.parametrize("change", [{"lr": 0.2}, {"digits_epochs": 2}, {"sum_weight": 2.0}])

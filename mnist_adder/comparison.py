@@ -158,7 +158,7 @@ def markdown(rows: Sequence[dict[str, Any]]) -> str:
         lines.append((f"`{name}`", *counts, *shares, f"{source}, all ten numbers"))
     for p in PUBLISHED:
         shares = ["–".join(f"{value:.2f}" for value in of) or "—" for of in (p.digit, p.sum, (), p.product)]
-        lines.append((f"published {p.system}", p.parameters, p.epochs, "1", "—", *shares, p.measured))
+        lines.append((f"published {p.system}", p.parameters, p.epochs, "one", "—", *shares, p.measured))
     table = "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
     machines = "; ".join(sorted({f"{row['hardware']}, torch {row['torch']}" for row in rows}))
     return (

@@ -21,8 +21,7 @@ STYLE = {
     "axes.grid": True,
     "grid.alpha": 0.3,
     "legend.frameon": False,
-    "figure.dpi": 100,
-    "savefig.dpi": 150,
+    "figure.dpi": 120,
 }
 History = Sequence[dict[str, float]]
 

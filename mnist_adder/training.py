@@ -76,7 +76,8 @@ def device_name(device: torch.device) -> str:
         return f"{properties.name} ({properties.total_memory / 2**30:.0f} GiB), CUDA {torch.version.cuda}"
     if device.type == "mps":
         return f"Apple GPU ({platform.machine()})"
-    return f"CPU ({platform.machine()}, {torch.get_num_threads()} threads)"
+    threads = torch.get_num_threads()
+    return f"CPU ({platform.machine()}, {threads} thread{'s' * (threads > 1)})"
 
 
 @contextmanager

@@ -12,11 +12,11 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 
 import mnist_adder
-from mnist_adder.data import Batches, Data, Split, load_data
+from mnist_adder.data import Data, Split, load_data
 from mnist_adder.losses import total_loss
 from mnist_adder.models import build
 from mnist_adder.recipes import RECIPES
-from mnist_adder.training import fit
+from mnist_adder.training import fit, make_batches
 
 WORLD = 2
 # One step from the initial weights to these minus the gradient.
@@ -30,7 +30,9 @@ ONE_STEP = dataclasses.replace(
     schedule="constant",
 )
 # Nothing that takes many epochs to learn: no learned adder, no augmentation.
-SHORT = dataclasses.replace(RECIPES["exact-adder"], digits_epochs=6, batch_size=64, rotate=0, shift=0, zoom=0)
+SHORT = dataclasses.replace(
+    RECIPES["exact-adder"], digits_epochs=6, batch_size=64, rotate=0, shift=0, zoom=0, slant=0
+)
 
 
 def one_batch() -> Data:
@@ -59,10 +61,8 @@ def test_first_gradients_are_those_of_one_process_that_averages_the_half_batches
     torch.manual_seed(3)
     model = build(ONE_STEP.model)
     initial = {name: weight.clone() for name, weight in model.named_parameters()}
-    augmented = {name: getattr(ONE_STEP, name) for name in ("rotate", "shift", "zoom")}
     for rank in range(WORLD):
-        batches = Batches(one_batch().train, ONE_STEP.batch_size, seed=3, rank=rank, world=WORLD, **augmented)
-        (half,) = batches
+        (half,) = make_batches(ONE_STEP, one_batch().train, 3, rank=rank, world=WORLD)
         assert len(half.digit) == ONE_STEP.batch_size // WORLD
         digit_log_probabilities, sum_scores = model(half.image, half.number)
         loss = total_loss(digit_log_probabilities, half.digit, sum_scores, half.sum)

@@ -335,7 +335,7 @@ def test_an_interrupt_is_no_traceback(monkeypatch, capsys, tmp_path):
     def interrupt(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("mnist_adder.training.fit", interrupt)
+    monkeypatch.setattr("mnist_adder.runs.fit", interrupt)
     assert call(*SHORT, "--out", tmp_path) == 130
     assert capsys.readouterr().err == "mnist-adder: interrupted\n"
     assert not list(tmp_path.iterdir())

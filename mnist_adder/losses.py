@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -22,6 +23,7 @@ def total_loss(
     *,
     digit_weight: float = 1.0,
     sum_weight: float = 1.0,
+    label_smoothing: float = 0.0,
 ) -> Losses:
     r"""Negative log-likelihood of the digit plus cross-entropy of the sum.
 
@@ -41,6 +43,8 @@ def total_loss(
         sum: int64 [B], or one-hot float [B, 19]. A one-hot sum is turned into its index first: multiplied
             out, its zeros would meet scores of −∞, and 0 · −∞ is not a number.
         digit_weight, sum_weight: of the two parts in the total.
+        label_smoothing: share of the digit's target that is spread evenly over all ten (Szegedy et al. 2016,
+            "Rethinking the Inception architecture", section 7).
 
     Raises:
         ValueError: shapes that do not fit together.
@@ -55,5 +59,7 @@ def total_loss(
         )
     sum_class = sum.argmax(1) if sum.dim() == 2 else sum
     digit_loss = F.nll_loss(digit_log_probabilities, digit)
+    if label_smoothing:
+        digit_loss = torch.lerp(digit_loss, -digit_log_probabilities.mean(), label_smoothing)
     sum_loss = F.cross_entropy(sum_scores, sum_class)
     return Losses(digit_loss, sum_loss, digit_weight * digit_loss + sum_weight * sum_loss)

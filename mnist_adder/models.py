@@ -79,6 +79,20 @@ class DigitCNN(nn.Sequential):
         )
 
 
+class WideCNN(nn.Sequential):
+    """Three times the weights of `DigitCNN` and a convolution less: as quick, and it learns in fewer epochs."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            *pooled_block(1, 16),  # [B, 16, 14, 14]
+            *pooled_block(16, 32),  # [B, 32, 7, 7]
+            *conv_block(32, 64),
+            *pooled_block(64, 64, padding=0),  # [B, 64, 2, 2]
+            nn.Flatten(),
+            nn.Linear(256, DIGITS),
+        )
+
+
 class AdderMLP(nn.Module):
     """Ten values for the digit and the one-hot number to nineteen sum scores ``[B, 19]``.
 
@@ -129,9 +143,9 @@ class AdderNet(TwoInputNet):
 
     SHARPNESS = 5.0  # an inverse temperature
 
-    def __init__(self) -> None:
+    def __init__(self, cnn: nn.Sequential | None = None) -> None:
         super().__init__()
-        self.cnn = DigitCNN()
+        self.cnn = cnn or DigitCNN()
         self.adder = AdderMLP()
 
     def features(self, image: Tensor) -> Tensor:
@@ -285,6 +299,7 @@ def parameter_count(model: nn.Module) -> int:
 
 MODELS: dict[str, Callable[[], TwoInputNet]] = {
     "adder": AdderNet,
+    "wide": lambda: AdderNet(WideCNN()),
     "cascade": Cascade,
     "stuck": lambda: TwoHeads(softmax=True),
     "unstuck": TwoHeads,

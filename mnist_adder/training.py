@@ -261,6 +261,7 @@ def train_step(
         sum,
         digit_weight=recipe.digit_weight,
         sum_weight=recipe.sum_weight,
+        label_smoothing=recipe.label_smoothing,
     )
     optimizer.zero_grad(set_to_none=True)
     losses.total.backward()

@@ -75,3 +75,12 @@ def test_shapes_that_do_not_fit(outputs, place, wrong):
     with pytest.raises(ValueError) as refusal:
         total_loss(*arguments)
     assert str(list(wrong.shape)) in str(refusal.value)
+
+
+def test_label_smoothing_is_that_of_cross_entropy():
+    scores, digit = torch.randn(6, 10), torch.arange(6)
+    sum_scores, sum = torch.randn(6, 19), torch.arange(6)
+    smoothed = total_loss(scores.log_softmax(1), digit, sum_scores, sum, label_smoothing=0.1)
+    expected = torch.nn.functional.cross_entropy(scores, digit, label_smoothing=0.1)
+    torch.testing.assert_close(smoothed.digit, expected)
+    torch.testing.assert_close(smoothed.sum, total_loss(scores, digit, sum_scores, sum).sum)

@@ -7,7 +7,7 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
@@ -160,8 +160,10 @@ def fit(
     seed: int = 0,
     allowed: Tensor | None = None,
     bar: bool = True,
+    state: dict[str, Any] | None = None,
+    keep: Callable[[dict[str, Any]], None] | None = None,
 ) -> Fitted:
-    """Train a recipe from scratch, testing after each epoch.
+    """Train a recipe, from scratch or from a kept state, testing after each epoch.
 
     In a process group (see `torch.distributed`), each rank takes its share of every batch and gradients
     are averaged; only rank 0 tests and prints. Weights, and averages of them, are the same on all ranks.
@@ -174,9 +176,14 @@ def fit(
         seed: of initial weights, data order, numbers, augmentation and dropout.
         allowed: bool [10, 10]; (digit, number) pairs that are `False` are withheld from training.
         bar: show progress and the results of the tests.
+        state: what `keep` was given by a training with the same other arguments. This one ends with the
+            weights and the history that the other ends with, bit for bit on the same device and threads.
+        keep: called on rank 0, before the first epoch and after each, with the whole state: plain values
+            and the tensors that training goes on with, to be copied or saved before it returns.
 
     Raises:
-        InputError: a batch size the data cannot fill, or a loss that stopped being finite.
+        InputError: a batch size the data cannot fill, a loss that stopped being finite, or the state of
+            another training.
     """
     rank, world = ranks()
     device, bar = torch.device(device), bar and rank == 0
@@ -196,17 +203,36 @@ def fit(
         network = DistributedDataParallel(model, [device] if device.type == "cuda" else None)
         torch.manual_seed(seed + rank)  # dropout draws other units on each rank
     train_seconds = _now(device) - started
-
+    parts = {"model": model, "optimizer": optimizer, "scheduler": scheduler, "average": average}
     history: list[dict[str, float]] = []
-    for epoch in range(1, epochs + 1):
+
+    def hand_out() -> None:
+        random = [_random_state(device)]
+        if world > 1:
+            random = [None] * world
+            dist.all_gather_object(random, _random_state(device))
+        with agreed():
+            if rank == 0:
+                whole = {name: part.state_dict() for name, part in parts.items()}
+                whole |= {"batches": batches.generator.get_state(), "random": random}
+                keep(whole | {"history": history, "train_seconds": train_seconds})
+
+    if state is not None:
+        try:
+            for name, part in parts.items():
+                part.load_state_dict(state[name])
+            batches.generator.set_state(state["batches"])  # fixed numbers were drawn again, from the seed
+            _set_random_state(device, state["random"][rank])
+            history, train_seconds = list(state["history"]), train_seconds + state["train_seconds"]
+        except (LookupError, TypeError, ValueError, RuntimeError) as error:
+            raise InputError("the state to go on from is that of another training") from error
+    elif keep:
+        hand_out()
+    for epoch in range(len(history) + 1, epochs + 1):
         started = _now(device)
         title = f"epoch {epoch:2}/{epochs}"
         train = train_epoch(network, batches, recipe, optimizer, scheduler, average, title, bar)
         train_seconds += _now(device) - started
-        if not math.isfinite(train["digit_loss"] + train["sum_loss"]):
-            raise InputError(
-                f"the loss stopped being finite in epoch {epoch}: lower the rate ({recipe.lr:g})"
-            )
         row = {"epoch": epoch, "lr": scheduler.get_last_lr()[0]}
         row |= {f"train_{name}": value for name, value in train.items()}
         if rank == 0:
@@ -214,7 +240,14 @@ def fit(
             row |= {f"test_{name}": value for name, value in test.items()}
             if bar:
                 print(f"  {data.split:10} {describe(test)}", flush=True)
+        with agreed():
+            if not all(map(math.isfinite, row.values())):
+                raise InputError(
+                    f"the loss stopped being finite in epoch {epoch}: lower the rate ({recipe.lr:g})"
+                )
         history.append(row)
+        if keep:
+            hand_out()
     return Fitted(average.model.eval(), history, train_seconds, warmup_seconds)
 
 
@@ -424,6 +457,16 @@ class Average:
         if self._averaged is not None and self._skip < 0:
             self._averaged.update_parameters(self._current)
 
+    def state_dict(self) -> dict[str, Any]:
+        """The average so far, and how many steps it has still to wait for."""
+        return {"skip": self._skip, "averaged": self._averaged and self._averaged.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from the state of another average of the same recipe."""
+        self._skip = state["skip"]
+        if self._averaged is not None:
+            self._averaged.load_state_dict(state["averaged"])
+
     @property
     def model(self) -> TwoInputNet:
         """With the averaged weights, from the step on which averaging begins."""
@@ -453,6 +496,18 @@ def _warm_up(model: TwoInputNet, recipe: Recipe, device: torch.device) -> float:
         for _ in range(3):
             train_step(trial, sample, recipe, optimizer, counters)
     return _now(device) - started
+
+
+def _random_state(device: torch.device) -> list[Tensor]:
+    """Of PyTorch's own generators, on the CPU and on the current device: what dropout draws from."""
+    states = [torch.get_rng_state()]
+    return states if device.type == "cpu" else [*states, torch.get_device_module(device).get_rng_state()]
+
+
+def _set_random_state(device: torch.device, states: list[Tensor]) -> None:
+    torch.set_rng_state(states[0])
+    if device.type != "cpu":
+        torch.get_device_module(device).set_rng_state(states[1])
 
 
 def _now(device: torch.device) -> float:

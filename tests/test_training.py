@@ -1,6 +1,7 @@
 """The training loop, on the bundled digits and, where it is found, on real MNIST."""
 
 import copy
+import io
 import math
 import platform
 from dataclasses import replace
@@ -9,9 +10,10 @@ import pytest
 import torch
 from torch import nn
 
+from mnist_adder import models
 from mnist_adder.data import Batches, Data, InputError, Split, load_data
 from mnist_adder.evaluation import evaluate
-from mnist_adder.models import AdderNet, ExactAdderNet, build
+from mnist_adder.models import AdderMLP, AdderNet, ExactAdderNet, build
 from mnist_adder.recipes import RECIPES
 from mnist_adder.training import Average, fit, gpu_check, lr_range, make_optimizer, make_scheduler
 
@@ -294,3 +296,70 @@ def test_a_range_test_of_broken_weights(few, quick):
         next(model.parameters()).fill_(math.nan)
     with pytest.raises(InputError, match="not finite"):
         lr_range(quick, few, model=model)
+
+
+# A training that goes on.
+
+
+def kept(*arguments, **options) -> tuple:
+    """What was fitted, and the state before each epoch and after the last, as bytes."""
+    states = []
+
+    def keep(state):
+        states.append(io.BytesIO())
+        torch.save(state, states[-1])
+
+    return fit(*arguments, keep=keep, bar=False, **options), states
+
+
+def again(states: list, done: int) -> dict:
+    """The state after `done` epochs; no object but tensors and plain values is unpickled."""
+    states[done].seek(0)
+    return torch.load(states[done], weights_only=True)
+
+
+@pytest.mark.parametrize("done", [0, 1, 2, 3])
+@pytest.mark.parametrize(
+    "name, changes",
+    [
+        ("adder", {}),  # SGD, one cycle, augmentation
+        ("adder", {"averaging": "ema", "optimizer": "adam"}),
+        ("shared-trunk", {"averaged_share": 0.5}),  # SWA
+        ("cascade", {}),  # fixed numbers
+        ("adder", {"model": "with dropout"}),
+    ],
+)
+def test_a_training_that_goes_on_ends_where_the_uninterrupted_one_ends(few, name, changes, done, monkeypatch):
+    monkeypatch.setitem(models.MODELS, "with dropout", with_dropout)
+    recipe = replace(RECIPES[name], digits_epochs=3, batch_size=80, **changes)
+    whole, states = kept(recipe, few, seed=4)
+    assert len(states) == 4
+    torch.rand(7)
+    resumed = fit(recipe, few, seed=4, bar=False, state=again(states, done))
+    assert same(whole.model, resumed.model)
+    assert resumed.history == whole.history
+    assert resumed.train_seconds > again(states, done)["train_seconds"]
+
+
+def with_dropout():
+    net = AdderNet()
+    net.adder = AdderMLP(dropout=0.3)
+    return net
+
+
+def test_keeping_changes_nothing(few, quick):
+    assert same(kept(quick, few)[0].model, fit(quick, few, bar=False).model)
+
+
+def test_the_state_of_another_training_is_refused(few, quick):
+    _, states = kept(quick, few)
+    for other in (replace(quick, model="cascade"), replace(quick, averaging="ema")):
+        with pytest.raises(InputError, match="another training"):
+            fit(other, few, bar=False, state=again(states, 1))
+
+
+def test_a_diverging_training_leaves_its_last_good_state(few, quick):
+    states = []
+    with pytest.raises(InputError, match=r"finite in epoch 1: lower the rate \(1e\+30\)"):
+        fit(replace(quick, lr=1e30, schedule="constant"), few, bar=False, keep=states.append)
+    assert [state["history"] for state in states] == [[]]

@@ -5,6 +5,7 @@ import dataclasses
 import json
 import math
 import os
+import shlex
 import sys
 import warnings
 from pathlib import Path
@@ -20,6 +21,7 @@ examples:
   mnist-adder train                         train the default recipe on MNIST
   mnist-adder train --data digits           ... on the bundled digits, without a network
   mnist-adder train --epochs 1 --validate   one epoch, tested on held-out training images
+  mnist-adder train --resume runs/adder-001 go on with a run that was interrupted
   mnist-adder evaluate runs/adder-001       the exhaustive test of a finished run
   mnist-adder compare --recipes adder cascade --seeds 3
                                             recipes side by side, beside the published figures
@@ -61,8 +63,8 @@ def run(arguments: list[str] | None) -> int:
     except InputError as error:
         print(f"mnist-adder: error: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print("mnist-adder: interrupted", file=sys.stderr)
+    except KeyboardInterrupt as interrupt:
+        print(f"mnist-adder: interrupted{interrupt}", file=sys.stderr)
         return 130
 
 
@@ -96,11 +98,11 @@ def make_parser() -> argparse.ArgumentParser:
     fold["help"] = "test on a twelfth of the training set (fold 0–11, default 0); leave the test set shut"
 
     train_ = command("train", train, "train a recipe and save the run in a folder", data, device)
-    train_.add_argument("--recipe", default="adder", help="; ".join(map(_about, RECIPES.values())))
+    train_.add_argument("--recipe", help="; ".join(map(_about, RECIPES.values())) + " (default: adder)")
     train_.add_argument("--epochs", **length)
     train_.add_argument("--batch-size", type=_positive(int), metavar="N", help="likewise")
     train_.add_argument("--lr", type=_positive(float), metavar="X", help="likewise; the peak rate")
-    train_.add_argument("--seed", type=_seed, default=0, metavar="N", help="of everything random (0)")
+    train_.add_argument("--seed", type=_seed, metavar="N", help="of everything random (0)")
     train_.add_argument("--validate", **fold)
     train_.add_argument(
         "--withhold",
@@ -112,6 +114,12 @@ def make_parser() -> argparse.ArgumentParser:
     train_.add_argument("--deterministic", action="store_true", help="repeatable on a GPU too, slower")
     train_.add_argument("--out", type=Path, metavar="DIR", help="run folder (default: a new one in runs/)")
     train_.add_argument("--force", action="store_true", help="replace the run that --out holds")
+    train_.add_argument(
+        "--resume",
+        type=Path,
+        metavar="RUN",
+        help="go on with the unfinished run in this folder, as it was begun",
+    )
 
     evaluate_ = command("evaluate", evaluate, "test a finished run exhaustively", data, device)
     evaluate_.add_argument("folder", type=Path, metavar="RUN", help="the run's folder")
@@ -206,32 +214,68 @@ def _recipe(name: str, epochs: int | None = None, **changes: float | None) -> Re
 
 
 def train(options: argparse.Namespace) -> None:
-    """Train, test, save."""
-    recipe = _recipe(options.recipe, options.epochs, batch_size=options.batch_size, lr=options.lr)
+    """Train, or go on with a training; test, save."""
+    recipe = _recipe(options.recipe or "adder", options.epochs, batch_size=options.batch_size, lr=options.lr)
     from . import data, runs, training
 
-    withheld = data.pairs_to_withhold(options.withhold or 0, options.seed)
+    seed, folder, begun = options.seed or 0, options.resume, {}
+    facts = {"validate": options.validate, "deterministic": options.deterministic}
     rank, _ = training.ranks()
+    if folder:
+        if (folder / runs.CONFIG).exists() and not (folder / runs.STATE).exists():
+            runs.read_run(folder)
+            print(f"{folder} holds a finished run: there is nothing to go on with")
+            return
+        with training.agreed():
+            begun = runs.read_state(folder)["config"]
+            _as_begun(options, begun)
+        recipe, seed = runs.recipe_of(begun), begun["seed"]
+        facts = {name: begun[name] for name in facts if name in begun}
+    withheld = begun.get("withheld", data.pairs_to_withhold(options.withhold or 0, seed))
     with training.agreed():
-        device = training.gpu_check(options.seed, options.device, deterministic=options.deterministic)
-    loaded = training.load_once(options.data or "auto", options.data_dir, validate=options.validate)
-    folder = None
+        device = training.gpu_check(
+            seed, begun.get("device", options.device), deterministic=facts.get("deterministic", False)
+        )
+    source = begun.get("dataset", options.data or "auto")
+    loaded = training.load_once(source, options.data_dir, validate=facts.get("validate"))
     with training.agreed():
         if rank == 0:
-            folder = runs.make_folder(options.out, recipe.name, force=options.force)
-    metrics = runs.train_run(
-        folder,
-        recipe,
-        loaded,
-        device=device,
-        seed=options.seed,
-        withheld=withheld,
-        validate=options.validate,
-        deterministic=options.deterministic,
-    )
+            folder = runs.make_folder(folder or options.out, recipe.name, force=bool(begun) or options.force)
+    try:
+        metrics = runs.train_run(
+            folder,
+            recipe,
+            loaded,
+            device=device,
+            seed=seed,
+            withheld=withheld,
+            resume=bool(begun),
+            **facts,
+        )
+    except KeyboardInterrupt:
+        if rank or not (folder / runs.STATE).exists():
+            raise
+        command = f"python -m mnist_adder train --resume {shlex.quote(str(folder))}"
+        raise KeyboardInterrupt(f"; go on with: {command}") from None
     if rank == 0:
         _print_table(metrics, len(loaded.test.digits))
         print(f"run folder: {folder}")
+
+
+def _as_begun(options: argparse.Namespace, config: dict) -> None:
+    """Raise `InputError` if an option beside ``--resume`` is not what the run was begun with."""
+    from .data import InputError
+
+    known = config | config["settings"] | {"data": config["dataset"], "epochs": config["epochs"]}
+    known |= {"withhold": len(config["withheld"]), "out": options.resume, "force": False}
+    for name in (
+        *("recipe", "epochs", "batch_size", "lr", "seed", "data", "device", "validate", "withhold"),
+        *("deterministic", "out", "force"),
+    ):
+        asked = getattr(options, name)
+        if asked is not None and asked is not False and asked != "auto" and asked != known.get(name):
+            option = name.replace("_", "-")
+            raise InputError(f"--{option} {asked} is not what {options.resume} was begun with: leave it out")
 
 
 def evaluate(options: argparse.Namespace) -> None:

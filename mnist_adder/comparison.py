@@ -58,8 +58,8 @@ def compare(
     """Train each recipe with each seed, as a run in ``<out>/<recipe>-<seed>``, and compare them.
 
     After each run, ``comparison.md``, ``.csv`` and ``.png`` in `out` are written anew. A run that `out`
-    holds already is read back instead of trained again; runs of other recipes or seeds that it holds, on the
-    same data, are in the table too.
+    holds already is read back instead of trained again, and one that was interrupted goes on; runs of other
+    recipes or seeds that it holds, on the same data, are in the table too.
 
     Args:
         recipes, data, device, bar: see `training.fit`.
@@ -89,9 +89,10 @@ def compare(
         done = folder in rows
         print(f"\n{folder} ({place} of {len(wanted)}){': done before' if done else ''}", flush=True)
         if not done:
-            runs.make_folder(folder, recipe.name)
+            resume = (folder / runs.STATE).exists()
+            runs.make_folder(folder, recipe.name, force=resume)
             rows[folder] = runs.train_run(
-                folder, recipe, data, device=device, seed=seed, validate=validate, bar=bar
+                folder, recipe, data, device=device, seed=seed, resume=resume, validate=validate, bar=bar
             )
         _write(out, _in_order(rows.values()))
     return _in_order(rows.values())

@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+import hashlib
 import io
 import json
 import os
@@ -22,13 +23,14 @@ from .data import FOLDS, PAIRS, SOURCES, AdderDataset, Data, InputError, pair_ta
 from .evaluation import Evaluation, evaluate
 from .models import TwoInputNet, build, parameter_count
 from .recipes import RECIPES, Recipe
-from .training import Fitted, device_name, fit, ranks
+from .training import Fitted, agreed, device_name, fit, ranks
 
-CONFIG, HISTORY, METRICS, WEIGHTS = (
+CONFIG, HISTORY, METRICS, WEIGHTS, STATE = (
     "config.json",
     "history.csv",
     "metrics.json",
     "model.safetensors",
+    "state.pt",  # while it is being trained, or was interrupted
 )
 PRETRAINED = Path(__file__).parent / "weights" / "adder.safetensors"
 
@@ -80,12 +82,15 @@ def make_folder(out: Path | None, recipe: str, *, force: bool = False) -> Path:
     """The folder of a new run: `out`, or the next ``runs/<recipe>-NNN``.
 
     Raises:
-        InputError: the folder holds a run already and `force` is not given, or cannot be made.
+        InputError: the folder holds a run already, finished or not, and `force` is not given, or cannot
+            be made.
     """
     number = 1
     while out is None:
         candidate = Path("runs", f"{recipe}-{number:03}")
         out, number = (None if candidate.exists() else candidate), number + 1
+    if (out / STATE).exists() and not force:
+        raise InputError(f"{out} holds an unfinished run: train --resume {out}, or --force to replace it")
     if (out / CONFIG).exists() and not force:
         raise InputError(f"{out} already holds a run: choose another --out, or --force to replace it")
     try:
@@ -115,26 +120,51 @@ def train_run(
     device: torch.device,
     seed: int,
     withheld: Sequence[Sequence[int]] = (),
+    resume: bool = False,
     bar: bool = True,
     **facts: Any,
 ) -> dict[str, Any]:
     """Train a recipe, evaluate it exhaustively and save the run; returns what ``metrics.json`` holds.
 
+    Until the run is saved, the folder holds its state after the last whole epoch, and its config with it.
     In a process group all ranks train, and rank 0 does the rest.
 
     Args:
-        folder: that exists; only rank 0 needs it.
+        folder: that exists; only rank 0 needs it, or every rank to resume.
         recipe, data, device, seed, bar: see `training.fit`.
         withheld: (digit, number) pairs kept out of training.
+        resume: go on from the state in the folder.
         facts: see `save_run`.
+
+    Raises:
+        InputError: see `training.fit`, or a state that is damaged or of a run with other settings.
     """
-    fitted = fit(recipe, data, device=device, seed=seed, allowed=~pair_table(withheld), bar=bar)
     rank, processes = ranks()
+    facts |= {"seed": seed, "processes": processes, "device": device.type}
+    config, state = config_of(recipe, data, withheld, **facts), None
+    with agreed():
+        if rank == 0:  # what a killed process was writing
+            for stale in folder.glob(f".{STATE}-*"):
+                stale.unlink()
+        if resume:
+            state = read_state(folder)
+            for name in sorted(config.keys() | state["config"].keys()):
+                if config.get(name) != state["config"].get(name):
+                    raise InputError(f"{folder / STATE} is of a run with another {name}: resume with its own")
+
+    def keep(state: dict[str, Any]) -> None:
+        content = io.BytesIO()
+        torch.save(state | {"config": config}, content)
+        write(folder / STATE, content.getvalue() + hashlib.sha256(content.getvalue()).digest())
+
+    allowed = ~pair_table(withheld)
+    fitted = fit(recipe, data, device=device, seed=seed, allowed=allowed, bar=bar, state=state, keep=keep)
     if rank > 0:
         return {}
     evaluated = evaluate(fitted.model, data.test)
-    facts |= {"seed": seed, "processes": processes, "device": device.type, "hardware": device_name(device)}
-    return save_run(folder, recipe, data, fitted, evaluated, withheld=withheld, **facts)
+    metrics = save_run(folder, recipe, data, fitted, evaluated, withheld=withheld, **facts)
+    (folder / STATE).unlink()
+    return metrics
 
 
 def save_run(
@@ -155,11 +185,10 @@ def save_run(
         withheld: (digit, number) pairs kept out of training.
         facts: more entries for both JSON files: seed, device, ….
     """
-    about = {"dataset": data.source, "split": data.split, "recipe": recipe.name}
-    about |= {"epochs": recipe.length(data.source), "withheld": [list(pair) for pair in withheld]}
-    facts, settings = about | facts, settings_of(recipe)
-    metrics = facts | {
+    config = config_of(recipe, data, withheld, **facts)
+    metrics = {name: value for name, value in config.items() if name != "settings"} | {
         "parameters": parameter_count(fitted.model),
+        "hardware": device_name(next(fitted.model.parameters()).device),
         "torch": torch.__version__,
         "threads": torch.get_num_threads(),
         "train_seconds": fitted.train_seconds,
@@ -180,13 +209,53 @@ def save_run(
     write(folder / HISTORY, table.getvalue())
     write_figures(folder, figures)
     write_json(folder / METRICS, metrics)
-    write_json(folder / CONFIG, facts | {"settings": settings})
+    write_json(folder / CONFIG, config)
     return metrics
+
+
+def config_of(
+    recipe: Recipe, data: Data, withheld: Sequence[Sequence[int]] = (), **facts: Any
+) -> dict[str, Any]:
+    """What ``config.json`` holds: all that decides how a run ends."""
+    about = {"dataset": data.source, "split": data.split, "recipe": recipe.name}
+    about |= {"epochs": recipe.length(data.source), "withheld": [list(pair) for pair in withheld]}
+    return about | facts | {"settings": settings_of(recipe)}
 
 
 def settings_of(recipe: Recipe) -> dict[str, Any]:
     """What ``config.json`` holds of a recipe."""
     return {k: v for k, v in dataclasses.asdict(recipe).items() if k not in ("name", "model")}
+
+
+def recipe_of(config: dict[str, Any]) -> Recipe:
+    """The recipe that a ``config.json`` was written from."""
+    return dataclasses.replace(RECIPES[config["recipe"]], **config["settings"])
+
+
+def read_state(folder: Path) -> dict[str, Any]:
+    """The state of an unfinished run, see `training.fit`, with its config; no object is unpickled.
+
+    The file is what `torch.save` wrote, and then the 32 bytes of its SHA-256.
+
+    Raises:
+        InputError: no unfinished run, or a damaged state.
+    """
+    path = folder / STATE
+    if not path.is_file():
+        raise InputError(f"{folder} holds no run to go on with: it has no {STATE}")
+    try:
+        content = path.read_bytes()
+        if hashlib.sha256(content[:-32]).digest() != content[-32:]:
+            raise ValueError("its SHA-256 differs")
+        state = torch.load(io.BytesIO(content[:-32]), map_location="cpu", weights_only=True)
+        _check_config(path, state["config"])
+        recipe_of(state["config"])
+    except InputError:
+        raise
+    except Exception as error:  # torch answers a file of another kind with errors of many kinds
+        reason = str(error).partition("\n")[0]
+        raise InputError(f"{path} is damaged ({reason}): begin again with --force") from error
+    return state
 
 
 def measure(evaluation: Evaluation, withheld: Sequence[Sequence[int]]) -> dict[str, float]:
@@ -209,9 +278,7 @@ def read_run(folder: Path) -> Run:
     if not (folder / CONFIG).is_file():
         raise InputError(f"{folder} is not a run folder: it has no {CONFIG}")
     config = {"withheld": []} | _read_json(folder / CONFIG)
-    for field, fits in CONFIG_FIELDS.items():
-        if not fits(config.get(field)):
-            raise InputError(f"{folder / CONFIG}: {field} cannot be {config.get(field)!r}")
+    _check_config(folder / CONFIG, config)
     try:
         history = [
             {key: float(value) for key, value in row.items()}
@@ -247,6 +314,12 @@ def load_pretrained() -> TwoInputNet:
     if not PRETRAINED.is_file():
         raise InputError(f"{PRETRAINED} is missing: install the package again, or name a run with --model")
     return load_weights(build(RECIPES["adder"].model), PRETRAINED)
+
+
+def _check_config(path: Path, config: dict[str, Any]) -> None:
+    for field, fits in CONFIG_FIELDS.items():
+        if not fits(config.get(field)):
+            raise InputError(f"{path}: {field} cannot be {config.get(field)!r}")
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from statistics import fmean, stdev
 import pytest
 import torch
 
-from mnist_adder import comparison, runs
+from mnist_adder import comparison, runs, training
 from mnist_adder.comparison import compare
 from mnist_adder.data import Data, InputError
 from mnist_adder.evaluation import evaluate
@@ -168,3 +168,25 @@ def test_metrics_that_lack_something(few, tmp_path, trained):
     path.write_text(json.dumps(metrics))
     with pytest.raises(InputError, match="joint_accuracy"):
         run(few, tmp_path, PAIR[:1], seeds=[10])
+
+
+def test_a_run_that_was_interrupted_goes_on(few, tmp_path, trained, monkeypatch):
+    recipe = replace(PAIR[0], epochs=2, digits_epochs=2)
+    plain = training.train_epoch
+    begun = []
+
+    def train_epoch(*arguments):
+        begun.append(arguments[6])
+        if len(begun) == 2:
+            raise KeyboardInterrupt
+        return plain(*arguments)
+
+    monkeypatch.setattr(training, "train_epoch", train_epoch)
+    with pytest.raises(KeyboardInterrupt):
+        run(few, tmp_path, [recipe], seeds=[10])
+    with pytest.raises(InputError, match="another settings"):
+        run(few, tmp_path, [replace(recipe, lr=0.2)], seeds=[10])
+    (row,) = run(few, tmp_path, [recipe], seeds=[10])
+    assert begun == ["epoch  1/2", "epoch  2/2", "epoch  2/2"]
+    alone = evaluate(fit(recipe, few, seed=10, bar=False).model, few.test)
+    assert alone.metrics.items() <= row.items()

@@ -2,12 +2,15 @@
 
 import csv
 import json
+import random
 import subprocess
 import sys
+import time
 
 import pytest
 import torch
 
+from mnist_adder import training
 from mnist_adder.__main__ import main
 from mnist_adder.data import MNIST_SHA256
 from mnist_adder.recipes import RECIPES
@@ -331,7 +334,51 @@ def test_bad_input_ends_the_process_with_2(tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-def test_an_interrupt_is_no_traceback(monkeypatch, capsys, tmp_path):
+# Interrupted runs.
+
+
+def interrupted_in(epoch, monkeypatch):
+    """Ctrl-C at the start of an epoch; the training is to be started afterwards."""
+    plain = training.train_epoch
+
+    def train_epoch(*arguments):
+        if arguments[6].startswith(f"epoch {epoch:2}/"):
+            raise KeyboardInterrupt
+        return plain(*arguments)
+
+    monkeypatch.setattr(training, "train_epoch", train_epoch)
+
+
+@pytest.fixture
+def unfinished(tmp_path, monkeypatch, capsys):
+    """A run of two epochs, of which one is done; its name needs quoting."""
+    folder = tmp_path / "my rün"
+    with monkeypatch.context() as patch:
+        interrupted_in(2, patch)
+        options = ["--epochs", "2", "--seed", "3", "--withhold", "20"]
+        assert call("train", "--data", "digits", *options, "--out", folder) == 130
+    return folder
+
+
+def test_an_interrupted_run_says_how_to_go_on_and_does(unfinished, tmp_path, monkeypatch, capsys):
+    command = f"python -m mnist_adder train --resume '{unfinished}'"
+    assert capsys.readouterr().err.endswith(f"mnist-adder: interrupted; go on with: {command}\n")
+    assert [path.name for path in unfinished.iterdir()] == ["state.pt"]
+    assert call("train", "--resume", unfinished) == 0
+    assert "epoch  1/2" not in capsys.readouterr().out
+    whole = tmp_path / "whole"
+    options = ["--epochs", "2", "--seed", "3", "--withhold", "20"]
+    assert call("train", "--data", "digits", *options, "--out", whole) == 0
+    assert {path.name for path in whole.iterdir()} == {path.name for path in unfinished.iterdir()}
+    for path in whole.iterdir():
+        if path.name != "metrics.json":  # which has the times
+            assert path.read_bytes() == (unfinished / path.name).read_bytes()
+    capsys.readouterr()
+    assert call("train", "--resume", unfinished) == 0
+    assert "finished run: there is nothing to go on with" in capsys.readouterr().out
+
+
+def test_an_interrupt_before_anything_was_kept(tmp_path, monkeypatch, capsys):
     def interrupt(*_, **__):
         raise KeyboardInterrupt
 
@@ -339,3 +386,60 @@ def test_an_interrupt_is_no_traceback(monkeypatch, capsys, tmp_path):
     assert call(*SHORT, "--out", tmp_path) == 130
     assert capsys.readouterr().err == "mnist-adder: interrupted\n"
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        *(["--seed", "0"], ["--epochs", "3"], ["--recipe", "cascade"], ["--lr", "1"], ["--batch-size", "9"]),
+        *(["--data", "mnist"], ["--validate"], ["--withhold", "3"], ["--deterministic"], ["--force"]),
+        *(["--out", "elsewhere"], ["--device", "cuda"]),
+    ],
+)
+def test_other_options_than_a_run_was_begun_with(unfinished, options, capsys):
+    capsys.readouterr()
+    before = (unfinished / "state.pt").read_bytes()
+    assert call("train", "--resume", unfinished, *options) == 2
+    error = capsys.readouterr().err
+    assert len(error.splitlines()) == 1
+    assert f"error: {options[0]} " in error
+    assert (unfinished / "state.pt").read_bytes() == before
+
+
+def test_an_unfinished_run_is_replaced_only_by_force(unfinished, capsys):
+    assert call(*SHORT, "--out", unfinished) == 2
+    assert "train --resume" in capsys.readouterr().err
+    assert call(*SHORT, "--out", unfinished, "--force") == 0
+    assert (metrics(unfinished)["epochs"], metrics(unfinished)["seed"]) == (1, 0)
+    assert not (unfinished / "state.pt").exists()
+
+
+@pytest.mark.parametrize("place", ["nosuch", "", "file"])
+def test_nothing_to_go_on_with(tmp_path, place, capsys):
+    (tmp_path / "file").touch()
+    assert call("train", "--resume", tmp_path / place) == 2
+    error = capsys.readouterr().err
+    assert len(error.splitlines()) == 1
+    assert "holds no run to go on with" in error
+
+
+def test_a_run_killed_at_any_moment_goes_on(tmp_path):
+    """Twice, at moments that differ from run to run; the whole run is done last."""
+    command = [sys.executable, "-m", "mnist_adder", "train", "--device", "cpu"]
+    fresh = ["--data", "digits", "--epochs", "12", "--batch-size", "64", "--out"]
+    killed, whole = tmp_path / "killed", tmp_path / "whole"
+    for arguments in ([*fresh, killed], ["--resume", killed]):
+        process = subprocess.Popen([*command, *arguments], stdout=subprocess.DEVNULL)
+        before = (killed / "state.pt").stat().st_mtime_ns if killed.exists() else None
+        while not (killed / "state.pt").exists() or (killed / "state.pt").stat().st_mtime_ns == before:
+            assert process.poll() is None
+            time.sleep(0.01)
+        time.sleep(random.uniform(0, 0.4))
+        process.kill()
+        process.wait()
+    assert not (killed / "config.json").exists()
+    for arguments in (["--resume", killed], [*fresh, whole]):
+        assert call(*command[3:], *arguments) == 0
+    assert {path.name for path in killed.iterdir()} == FILES | FIGURES
+    for name in ("model.safetensors", "history.csv", "config.json"):
+        assert (killed / name).read_bytes() == (whole / name).read_bytes()

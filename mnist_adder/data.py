@@ -12,6 +12,7 @@ import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
@@ -63,6 +64,14 @@ class Data:
     train: Split
     test: Split
     split: str = "test"  # what `test` holds: "test", or "validation" (a part of the training set)
+
+    @cached_property
+    def sha256(self) -> str:
+        """Of the bytes of its four tensors."""
+        digest = hashlib.sha256()
+        for tensor in (*self.train, *self.test):
+            digest.update(tensor.cpu().contiguous().numpy())
+        return digest.hexdigest()
 
 
 def load_data(

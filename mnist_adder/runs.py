@@ -5,13 +5,18 @@ import dataclasses
 import hashlib
 import io
 import json
+import math
 import os
+import platform
+import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from matplotlib.figure import Figure
 from safetensors import SafetensorError
@@ -23,7 +28,12 @@ from .data import FOLDS, PAIRS, SOURCES, AdderDataset, Data, InputError, pair_ta
 from .evaluation import Evaluation, evaluate
 from .models import TwoInputNet, build, parameter_count
 from .recipes import RECIPES, Recipe
-from .training import Fitted, agreed, device_name, fit, ranks
+from .training import COUNTED, Fitted, agreed, device_name, fit, ranks
+
+try:
+    import fcntl
+except ImportError:  # Windows, where nothing is locked
+    fcntl = None
 
 CONFIG, HISTORY, METRICS, WEIGHTS, STATE = (
     "config.json",
@@ -37,11 +47,12 @@ PRETRAINED = Path(__file__).parent / "weights" / "adder.safetensors"
 CONFIG_FIELDS = {  # what reading a run back needs, and what it may be
     "recipe": lambda value: value in list(RECIPES),
     "dataset": lambda value: value in SOURCES[1:],
-    "validate": lambda value: value is None or value in range(FOLDS),
+    "validate": lambda value: value is None or (type(value) is int and value in range(FOLDS)),
     "seed": lambda value: type(value) is int and 0 <= value < 2**32,
     "epochs": lambda value: type(value) is int and value > 0,
     "settings": lambda value: isinstance(value, dict),
-    "withheld": lambda value: isinstance(value, list) and all(pair in PAIRS for pair in value),
+    "withheld": lambda value: isinstance(value, list) and {*map(repr, value)} <= {*map(repr, PAIRS)},
+    "weights_sha256": lambda value: value is None or isinstance(value, str),  # older runs have none
 }
 
 
@@ -142,29 +153,56 @@ def train_run(
     rank, processes = ranks()
     facts |= {"seed": seed, "processes": processes, "device": device.type}
     config, state = config_of(recipe, data, withheld, **facts), None
-    with agreed():
-        if rank == 0:  # what a killed process was writing
-            for stale in folder.glob(f".{STATE}-*"):
-                stale.unlink()
-        if resume:
-            state = read_state(folder)
-            for name in sorted(config.keys() | state["config"].keys()):
-                if config.get(name) != state["config"].get(name):
-                    raise InputError(f"{folder / STATE} is of a run with another {name}: resume with its own")
 
     def keep(state: dict[str, Any]) -> None:
         content = io.BytesIO()
         torch.save(state | {"config": config}, content)
         write(folder / STATE, content.getvalue() + hashlib.sha256(content.getvalue()).digest())
 
-    allowed = ~pair_table(withheld)
-    fitted = fit(recipe, data, device=device, seed=seed, allowed=allowed, bar=bar, state=state, keep=keep)
-    if rank > 0:
-        return {}
-    evaluated = evaluate(fitted.model, data.test)
-    metrics = save_run(folder, recipe, data, fitted, evaluated, withheld=withheld, **facts)
-    (folder / STATE).unlink()
+    with locked(folder):
+        with agreed():
+            if resume:
+                state = read_state(folder)
+                for name in sorted(config.keys() | state["config"].keys()):
+                    if config.get(name) != state["config"].get(name):
+                        raise InputError(
+                            f"{folder / STATE} is of a run with another {name}: resume with its own"
+                        )
+        allowed = ~pair_table(withheld)
+        fitted = fit(recipe, data, device=device, seed=seed, allowed=allowed, bar=bar, state=state, keep=keep)
+        if rank > 0:
+            return {}
+        evaluated = evaluate(fitted.model, data.test)
+        metrics = save_run(folder, recipe, data, fitted, evaluated, withheld=withheld, **facts)
+        (folder / STATE).unlink()
     return metrics
+
+
+@contextmanager
+def locked(folder: Path | None) -> Iterator[None]:
+    """Let no other process train into a folder meanwhile; rank 0 holds the lock, which ends with the process.
+
+    Raises:
+        InputError: another process holds it.
+    """
+    descriptor = None
+    with agreed():
+        if ranks()[0] == 0 and fcntl:
+            descriptor = os.open(folder, os.O_RDONLY)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                os.close(descriptor)
+                raise InputError(f"{folder} is being trained into: choose another --out") from error
+            except OSError:  # a file system without locks
+                pass
+            for stale in folder.glob(f".{STATE}-*"):  # what a killed process was writing
+                stale.unlink()
+    try:
+        yield
+    finally:
+        if descriptor is not None:
+            os.close(descriptor)
 
 
 def save_run(
@@ -189,8 +227,11 @@ def save_run(
     metrics = {name: value for name, value in config.items() if name != "settings"} | {
         "parameters": parameter_count(fitted.model),
         "hardware": device_name(next(fitted.model.parameters()).device),
-        "torch": torch.__version__,
         "threads": torch.get_num_threads(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "commit": _commit(),
         "train_seconds": fitted.train_seconds,
         "warmup_seconds": fitted.warmup_seconds,
         **measure(evaluation, withheld),
@@ -199,13 +240,15 @@ def save_run(
     rows = csv.DictWriter(table, fitted.history[0], lineterminator="\n")
     rows.writeheader()
     rows.writerows(fitted.history)
-    weights = {name: tensor.cpu().contiguous() for name, tensor in fitted.model.state_dict().items()}
+    tensors = {name: tensor.cpu().contiguous() for name, tensor in fitted.model.state_dict().items()}
+    weights = save_tensors(tensors)
+    config["weights_sha256"] = hashlib.sha256(weights).hexdigest()
     figures = draw(data, fitted.history, evaluation, withheld)
 
     # Of the run that --force replaces. The config is written last: where there is one, the run is whole.
     for stale in (folder / CONFIG, *folder.glob("evaluation-*.json")):
         stale.unlink(missing_ok=True)
-    write(folder / WEIGHTS, save_tensors(weights))
+    write(folder / WEIGHTS, weights)
     write(folder / HISTORY, table.getvalue())
     write_figures(folder, figures)
     write_json(folder / METRICS, metrics)
@@ -219,7 +262,19 @@ def config_of(
     """What ``config.json`` holds: all that decides how a run ends."""
     about = {"dataset": data.source, "split": data.split, "recipe": recipe.name}
     about |= {"epochs": recipe.length(data.source), "withheld": [list(pair) for pair in withheld]}
-    return about | facts | {"settings": settings_of(recipe)}
+    return about | facts | {"data_sha256": data.sha256, "settings": settings_of(recipe)}
+
+
+def _commit() -> str | None:
+    """The git commit of the package, where it runs from a checkout; with "-dirty" if that was changed."""
+    root = Path(__file__).parent.parent
+    command = ["git", "-C", root, "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    if not (root / ".git").exists():
+        return None
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None
 
 
 def settings_of(recipe: Recipe) -> dict[str, Any]:
@@ -279,25 +334,49 @@ def read_run(folder: Path) -> Run:
         raise InputError(f"{folder} is not a run folder: it has no {CONFIG}")
     config = {"withheld": []} | _read_json(folder / CONFIG)
     _check_config(folder / CONFIG, config)
+    metrics = _read_json(folder / METRICS)
+    for name, value in metrics.items():
+        fits = value == config.get(name, value)
+        if name.endswith(("_accuracy", "_loss", "_seconds")) or name in ("parameters", "threads"):
+            fits = fits and type(value) in (int, float) and not (value < 0 or value > 1e12)
+        if name in ("hardware", "torch"):
+            fits = fits and isinstance(value, str)
+        if not fits:
+            raise InputError(f"{folder / METRICS}: {name} cannot be {value!r:.80}")
+    history = _read_history(folder / HISTORY, config["epochs"])
+    model = build(RECIPES[config["recipe"]].model)
+    load_weights(model, folder / WEIGHTS, sha256=config.get("weights_sha256"))
+    return Run(folder, config, history, metrics, model)
+
+
+def _read_history(path: Path, epochs: int) -> list[dict[str, float]]:
     try:
         history = [
             {key: float(value) for key, value in row.items()}
-            for row in csv.DictReader(io.StringIO((folder / HISTORY).read_text()))
+            for row in csv.DictReader(io.StringIO(path.read_text()))
         ]
-    except (OSError, ValueError, TypeError) as error:
-        raise InputError(f"{folder / HISTORY} cannot be read: {error}") from error
-    model = load_weights(build(RECIPES[config["recipe"]].model), folder / WEIGHTS)
-    return Run(folder, config, history, _read_json(folder / METRICS), model)
+    except (OSError, ValueError, TypeError, csv.Error) as error:
+        raise InputError(f"{path} cannot be read: {error}") from error
+    names = ("epoch", "lr", *(f"{split}_{name}" for split in ("train", "test") for name in COUNTED[1:]))
+    for name in names:
+        if not all(math.isfinite(row.get(name, math.nan)) for row in history):
+            raise InputError(f"{path}: {name} must be a number in every row")
+    if [row["epoch"] for row in history] != [*range(1, epochs + 1)]:
+        raise InputError(f"{path}: epoch must count from 1 to {epochs}")
+    return history
 
 
-def load_weights(model: TwoInputNet, path: Path) -> TwoInputNet:
+def load_weights(model: TwoInputNet, path: Path, *, sha256: str | None = None) -> TwoInputNet:
     """Fill a model with the weights of a safetensors file, and put it in evaluation mode.
 
     Raises:
-        InputError: no such file, a damaged one, or weights of another model.
+        InputError: no such file, a damaged one or one with another SHA-256, or weights of another model.
     """
     try:
-        model.load_state_dict(load_tensors(path.read_bytes()))
+        content = path.read_bytes()
+        if sha256 and hashlib.sha256(content).hexdigest() != sha256:
+            raise InputError(f"{path} is damaged, or of another run: its SHA-256 is not the one in {CONFIG}")
+        model.load_state_dict(load_tensors(content))
     except (OSError, SafetensorError) as error:
         raise InputError(f"{path} cannot be read as safetensors: {error}") from error
     except RuntimeError as error:
@@ -319,13 +398,13 @@ def load_pretrained() -> TwoInputNet:
 def _check_config(path: Path, config: dict[str, Any]) -> None:
     for field, fits in CONFIG_FIELDS.items():
         if not fits(config.get(field)):
-            raise InputError(f"{path}: {field} cannot be {config.get(field)!r}")
+            raise InputError(f"{path}: {field} cannot be {config.get(field)!r:.80}")
 
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path} cannot be read as JSON: {error}") from error
     if not isinstance(content, dict):
         raise InputError(f"{path} must hold a JSON object")

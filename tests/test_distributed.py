@@ -33,6 +33,8 @@ ONE_STEP = dataclasses.replace(
 SHORT = dataclasses.replace(
     RECIPES["exact-adder"], digits_epochs=6, batch_size=64, rotate=0, shift=0, zoom=0, slant=0
 )
+# Each rank's dropout draws from its own generator.
+DROPPING = dataclasses.replace(RECIPES["cascade"], digits_epochs=2)
 
 
 def one_batch() -> Data:
@@ -46,7 +48,17 @@ def fit_share(rank: int, folder: Path) -> None:
     dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=WORLD)
     step = fit(ONE_STEP, one_batch(), seed=3)
     short = fit(SHORT, load_data("digits"), bar=False)
-    torch.save((step.model.state_dict(), short.history), folder / f"{rank}.pt")
+
+    def keep(state):
+        if len(state["history"]) == 1:
+            torch.save(state, folder / "state.pt")
+
+    whole = fit(DROPPING, load_data("digits"), bar=False, keep=keep)
+    dist.barrier()
+    state = torch.load(folder / "state.pt", weights_only=True)
+    resumed = fit(DROPPING, load_data("digits"), bar=False, state=state)
+    pair = whole.model.state_dict(), resumed.model.state_dict()
+    torch.save((step.model.state_dict(), short.history, *pair), folder / f"{rank}.pt")
     dist.destroy_process_group()
 
 
@@ -68,19 +80,24 @@ def test_first_gradients_are_those_of_one_process_that_averages_the_half_batches
         loss = total_loss(digit_log_probabilities, half.digit, sum_scores, half.sum)
         (loss.total / WORLD).backward()
     for name, weight in model.named_parameters():
-        for state, _ in shares:
+        for state, *_ in shares:
             gradient = initial[name] - state[name]
             torch.testing.assert_close(gradient, weight.grad, rtol=0, atol=1e-5, msg=name)
 
 
 def test_two_processes_become_as_accurate_as_one_with_the_same_global_batch(shares):
     alone = fit(SHORT, load_data("digits"), bar=False).history[-1]
-    together, other = (history[-1] for _, history in shares)
+    together, other = (history[-1] for _, history, *_ in shares)
     assert alone["test_joint_accuracy"] > 0.9
     assert together["test_joint_accuracy"] == pytest.approx(alone["test_joint_accuracy"], abs=0.04)
     # Counted over both halves of every batch, by both ranks; only rank 0 tests.
     assert together["train_joint_accuracy"] == other["train_joint_accuracy"]
     assert "test_joint_accuracy" not in other
+
+
+def test_two_processes_end_where_they_would_have_ended_uninterrupted(shares):
+    for *_, whole, resumed in shares:
+        assert all(torch.equal(resumed[name], tensor) for name, tensor in whole.items())
 
 
 def torchrun(folder: Path, *arguments: str) -> subprocess.CompletedProcess:

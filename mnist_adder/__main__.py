@@ -218,29 +218,26 @@ def train(options: argparse.Namespace) -> None:
     recipe = _recipe(options.recipe or "adder", options.epochs, batch_size=options.batch_size, lr=options.lr)
     from . import data, runs, training
 
-    seed, folder, begun = options.seed or 0, options.resume, {}
-    facts = {"validate": options.validate, "deterministic": options.deterministic}
     rank, _ = training.ranks()
-    if folder:
-        if (folder / runs.CONFIG).exists() and not (folder / runs.STATE).exists():
-            runs.read_run(folder)
-            print(f"{folder} holds a finished run: there is nothing to go on with")
+    if options.resume:
+        if (options.resume / runs.CONFIG).exists() and not (options.resume / runs.STATE).exists():
+            runs.read_run(options.resume)
+            print(f"{options.resume} holds a finished run: there is nothing to go on with")
             return
         with training.agreed():
-            begun = runs.read_state(folder)["config"]
+            begun = runs.read_state(options.resume)["config"]
             _as_begun(options, begun)
-        recipe, seed = runs.recipe_of(begun), begun["seed"]
-        facts = {name: begun[name] for name in facts if name in begun}
-    withheld = begun.get("withheld", data.pairs_to_withhold(options.withhold or 0, seed))
+        recipe = runs.recipe_of(begun)
+    seed = options.seed or 0
+    withheld = data.pairs_to_withhold(options.withhold or 0, seed)
     with training.agreed():
-        device = training.gpu_check(
-            seed, begun.get("device", options.device), deterministic=facts.get("deterministic", False)
-        )
-    source = begun.get("dataset", options.data or "auto")
-    loaded = training.load_once(source, options.data_dir, validate=facts.get("validate"))
+        device = training.gpu_check(seed, options.device, deterministic=options.deterministic)
+    loaded = training.load_once(options.data or "auto", options.data_dir, validate=options.validate)
+    folder = options.resume
     with training.agreed():
         if rank == 0:
-            folder = runs.make_folder(folder or options.out, recipe.name, force=bool(begun) or options.force)
+            force = options.force or bool(options.resume)
+            folder = runs.make_folder(options.out, recipe.name, force=force)
     try:
         metrics = runs.train_run(
             folder,
@@ -249,8 +246,8 @@ def train(options: argparse.Namespace) -> None:
             device=device,
             seed=seed,
             withheld=withheld,
-            resume=bool(begun),
-            **facts,
+            resume=bool(options.resume),
+            validate=options.validate,
         )
     except KeyboardInterrupt:
         if rank or not (folder / runs.STATE).exists():
@@ -263,19 +260,23 @@ def train(options: argparse.Namespace) -> None:
 
 
 def _as_begun(options: argparse.Namespace, config: dict) -> None:
-    """Raise `InputError` if an option beside ``--resume`` is not what the run was begun with."""
+    """Set the options to what a run was begun with.
+
+    Raises:
+        InputError: an option that was given is another.
+    """
     from .data import InputError
 
-    known = config | config["settings"] | {"data": config["dataset"], "epochs": config["epochs"]}
-    known |= {"withhold": len(config["withheld"]), "out": options.resume, "force": False}
-    for name in (
-        *("recipe", "epochs", "batch_size", "lr", "seed", "data", "device", "validate", "withhold"),
-        *("deterministic", "out", "force"),
-    ):
+    begun = {"data": config["dataset"], "withhold": len(config["withheld"]), "force": False}
+    begun |= {"out": options.resume} | {name: config["settings"][name] for name in ("batch_size", "lr")}
+    begun |= {name: config[name] for name in ("recipe", "epochs", "seed", "device", "validate")}
+    begun |= {"deterministic": config["deterministic"]}
+    for name, value in begun.items():
         asked = getattr(options, name)
-        if asked is not None and asked is not False and asked != "auto" and asked != known.get(name):
-            option = name.replace("_", "-")
-            raise InputError(f"--{option} {asked} is not what {options.resume} was begun with: leave it out")
+        if asked not in (None, "auto", value) and asked is not False:
+            option = f"--{name.replace('_', '-')} {asked}"
+            raise InputError(f"{option} is not what {options.resume} was begun with: leave it out")
+        setattr(options, name, value)
 
 
 def evaluate(options: argparse.Namespace) -> None:

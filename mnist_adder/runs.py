@@ -8,6 +8,7 @@ import json
 import math
 import os
 import platform
+import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -152,6 +153,7 @@ def train_run(
     """
     rank, processes = ranks()
     facts |= {"seed": seed, "processes": processes, "device": device.type}
+    facts |= {"deterministic": torch.are_deterministic_algorithms_enabled()}
     config, state = config_of(recipe, data, withheld, **facts), None
 
     def keep(state: dict[str, Any]) -> None:
@@ -163,11 +165,8 @@ def train_run(
         with agreed():
             if resume:
                 state = read_state(folder)
-                for name in sorted(config.keys() | state["config"].keys()):
-                    if config.get(name) != state["config"].get(name):
-                        raise InputError(
-                            f"{folder / STATE} is of a run with another {name}: resume with its own"
-                        )
+                if other := [name for name in config if config[name] != state["config"].get(name)]:
+                    raise InputError(f"{folder / STATE} is of a run with another {other[0]}: keep to its own")
         allowed = ~pair_table(withheld)
         fitted = fit(recipe, data, device=device, seed=seed, allowed=allowed, bar=bar, state=state, keep=keep)
         if rank > 0:
@@ -268,13 +267,10 @@ def config_of(
 def _commit() -> str | None:
     """The git commit of the package, where it runs from a checkout; with "-dirty" if that was changed."""
     root = Path(__file__).parent.parent
+    if not (shutil.which("git") and (root / ".git").exists()):
+        return None
     command = ["git", "-C", root, "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
-    if not (root / ".git").exists():
-        return None
-    try:
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return None
+    return subprocess.run(command, capture_output=True, text=True).stdout.strip() or None
 
 
 def settings_of(recipe: Recipe) -> dict[str, Any]:
@@ -305,8 +301,6 @@ def read_state(folder: Path) -> dict[str, Any]:
         state = torch.load(io.BytesIO(content[:-32]), map_location="cpu", weights_only=True)
         _check_config(path, state["config"])
         recipe_of(state["config"])
-    except InputError:
-        raise
     except Exception as error:  # torch answers a file of another kind with errors of many kinds
         reason = str(error).partition("\n")[0]
         raise InputError(f"{path} is damaged ({reason}): begin again with --force") from error

@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test notebook figures comparison bench demo weights
+.PHONY: run test notebook figures comparison bench demo weights torture
 
 run: $(VENV)/.installed  ## train the default recipe into a new folder under runs/
 	$(BIN)/python -m mnist_adder train
@@ -30,6 +30,9 @@ comparison: $(VENV)/.installed  ## train all recipes, several seeds each, into r
 
 bench: $(VENV)/.tested  ## time ours against the published loops; OPTIONS=--quick for a smoke run
 	$(BIN)/python benchmarks/bench.py $(OPTIONS)
+
+torture: $(VENV)/.tested  ## kill 30 trainings, damage 2,000 files
+	$(BIN)/python benchmarks/torture.py
 
 demo: $(VENV)/.demo  ## serve a page to draw on, to this machine only
 	$(BIN)/python -m mnist_adder demo

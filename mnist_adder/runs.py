@@ -332,7 +332,7 @@ def read_run(folder: Path) -> Run:
     for name, value in metrics.items():
         fits = value == config.get(name, value)
         if name.endswith(("_accuracy", "_loss", "_seconds")) or name in ("parameters", "threads"):
-            fits = fits and type(value) in (int, float) and not (value < 0 or value > 1e12)
+            fits = fits and type(value) in (int, float) and 0 <= value < 1e12
         if name in ("hardware", "torch"):
             fits = fits and isinstance(value, str)
         if not fits:

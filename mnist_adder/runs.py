@@ -166,7 +166,9 @@ def train_run(
             if resume:
                 state = read_state(folder)
                 if other := [name for name in config if config[name] != state["config"].get(name)]:
-                    raise InputError(f"{folder / STATE} is of a run with another {other[0]}: keep to its own")
+                    raise InputError(
+                        f"{folder / STATE} is of a run whose {other[0]} differs: go on as it began"
+                    )
         allowed = ~pair_table(withheld)
         fitted = fit(recipe, data, device=device, seed=seed, allowed=allowed, bar=bar, state=state, keep=keep)
         if rank > 0:

@@ -184,7 +184,7 @@ def test_a_run_that_was_interrupted_goes_on(few, tmp_path, trained, monkeypatch)
     monkeypatch.setattr(training, "train_epoch", train_epoch)
     with pytest.raises(KeyboardInterrupt):
         run(few, tmp_path, [recipe], seeds=[10])
-    with pytest.raises(InputError, match="another settings"):
+    with pytest.raises(InputError, match="whose settings differs"):
         run(few, tmp_path, [replace(recipe, lr=0.2)], seeds=[10])
     (row,) = run(few, tmp_path, [recipe], seeds=[10])
     assert begun == ["epoch  1/2", "epoch  2/2", "epoch  2/2"]

@@ -239,7 +239,7 @@ def test_a_run_goes_on_only_with_its_own_settings_and_data(state, tmp_path, few,
         (replace(quick, lr=0.2), few, {}, "settings"),
         (quick, other, {}, "data_sha256"),
     ):
-        with pytest.raises(InputError, match=f"another {name}"):
+        with pytest.raises(InputError, match=f"whose {name} differs"):
             train_run(tmp_path, recipe, data, **own | changes)
     assert train_run(tmp_path, quick, few, **own)["data_sha256"] == few.sha256
 

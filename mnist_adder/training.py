@@ -358,7 +358,9 @@ def make_scheduler(recipe: Recipe, optimizer: Optimizer, steps: int) -> LRSchedu
     """The learning rate over `steps` steps: constant, or one cycle up to `recipe.lr` and down to 0."""
     if recipe.schedule == "constant":
         return LambdaLR(optimizer, lambda step: 1.0)
-    return OneCycleLR(optimizer, recipe.lr, steps, pct_start=recipe.rising, cycle_momentum=False)
+    # OneCycleLR divides by the number of rising steps less one.
+    rising = 2 / steps if recipe.rising * steps == 1 else recipe.rising
+    return OneCycleLR(optimizer, recipe.lr, steps, pct_start=rising, cycle_momentum=False)
 
 
 class LRRange(NamedTuple):

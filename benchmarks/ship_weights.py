@@ -15,10 +15,10 @@ CARD = """\
 | --- | --- |
 | what it does | reads one handwritten digit (28×28, as MNIST lays it out) and adds a number 0–9: two inputs, two outputs |
 | network | `AdderNet`, {parameters:,} parameters |
-| data | {dataset}: trained on its training images, numbers drawn afresh each epoch |
+| data | `{dataset}`: trained on its training images, numbers drawn afresh each epoch |
 | recipe | `{recipe}`, {epochs} epochs, seed {seed} (the first, not the luckiest) |
 | made by | `{command}`, then `make weights` |
-| trained on | {device}, PyTorch {torch} |
+| trained on | {hardware}, PyTorch {torch} |
 
 On the {split} split, every image with all ten numbers:
 

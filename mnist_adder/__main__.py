@@ -63,6 +63,9 @@ def run(arguments: list[str] | None) -> int:
     except InputError as error:
         print(f"mnist-adder: error: {error}", file=sys.stderr)
         return 2
+    except BrokenPipeError:  # whoever read the output, such as `head`, has had enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
     except KeyboardInterrupt as interrupt:
         print(f"mnist-adder: interrupted{interrupt}", file=sys.stderr)
         return 130

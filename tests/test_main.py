@@ -443,3 +443,9 @@ def test_a_run_killed_at_any_moment_goes_on(tmp_path):
     assert {path.name for path in killed.iterdir()} == FILES | FIGURES
     for name in ("model.safetensors", "history.csv", "config.json"):
         assert (killed / name).read_bytes() == (whole / name).read_bytes()
+
+
+def test_a_reader_that_has_had_enough_is_no_traceback():
+    command = f"{sys.executable} -m mnist_adder summary | head -1"
+    done = subprocess.run(command, shell=True, capture_output=True, text=True)
+    assert done.stderr == ""

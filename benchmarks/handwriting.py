@@ -2,7 +2,7 @@
 
     python benchmarks/handwriting.py [--model RUN] [--images N] [--train] [--fonts DIR]
 
-Thresholds in `mnist_adder/prediction.py` were chosen with `--train`; figures are reported without it.
+Changes to `mnist_adder/prediction.py` are tried with `--train`; figures are reported without it.
 """
 
 import argparse

@@ -45,6 +45,7 @@ def one_batch() -> Data:
 
 def fit_share(rank: int, folder: Path) -> None:
     """One of the processes; leaves what it trained in `folder`."""
+    torch.set_num_threads(1)  # as torchrun does: more threads than cores wait for each other
     dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=WORLD)
     step = fit(ONE_STEP, one_batch(), seed=3)
     short = fit(SHORT, load_data("digits"), bar=False)

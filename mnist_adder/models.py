@@ -137,8 +137,8 @@ class AdderNet(TwoInputNet):
 
     The adder is given the digit's probabilities, sharpened until they are all but one-hot, because that is
     what adding needs: a digit that is 60 % a 4 must be added as a 4. And the sum's loss stops there
-    (`detach`): the sum teaches the adder to add, the digit's label teaches the CNN to read. The sum's
-    gradient through so sharp a softmax only disturbs the CNN; `benchmarks/README.md` has the figures.
+    (`detach`): the sum teaches the adder to add, the digit's label teaches the CNN to read. Where the
+    sum's gradient went through so sharp a softmax, the CNN read worse, in single runs: see `benchmarks/README.md`.
     """
 
     SHARPNESS = 5.0  # an inverse temperature

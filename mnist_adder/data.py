@@ -337,6 +337,9 @@ def pairs_to_withhold(count: int, seed: int = 0) -> list[list[int]]:
     return sorted(chosen)
 
 
+MADE_AT_ONCE = 512  # images
+
+
 class Batches:
     """A split on its device, served in shuffled batches: `Sample`s whose sum is a class index.
 
@@ -392,13 +395,17 @@ class Batches:
         draws = None
         if any(self.affine):
             draws = torch.rand(len(digits), 5, generator=self.generator, device=digits.device)
-        for batch in range(len(self)):
-            start = batch * self.batch_size
-            rows = order[start + self.rank : start + self.batch_size : self.world]
+        whole = len(self) * self.batch_size
+        # Several batches are made at once: fewer and larger operations, between which no thread falls asleep.
+        step = max(1, MADE_AT_ONCE // self.batch_size) * self.batch_size
+        for start in range(0, whole, step):
+            rows = order[start : min(start + step, whole)][self.rank :: self.world]
             image, digit, number = images[rows], digits[rows], numbers[rows]
             if draws is not None:
                 image = random_affine(image, draws[rows], *self.affine)
-            yield Sample(normalise(image), one_hot_number(number), digit, digit + number)
+            made = normalise(image), one_hot_number(number), digit, digit + number
+            shares = (field.split(self.batch_size // self.world) for field in made)
+            yield from map(Sample._make, zip(*shares, strict=True))
 
     def _draw_numbers(self) -> Tensor:
         digits = self.split.digits
@@ -431,5 +438,9 @@ def random_affine(
     cosine, sine = angle.cos() / size, angle.sin() / size
     rows = (cosine, lean * cosine - sine, right), (sine, lean * sine + cosine, down)
     theta = torch.stack([torch.stack(row, 1) for row in rows], 1)  # [B, 2, 3]
-    grid = F.affine_grid(theta, [len(images), 1, 28, 28], align_corners=False)
+    # What affine_grid gives, to the bit, in a third of its time: it multiplies matrices of three columns.
+    centres = torch.linspace(-1, 1, 28, device=images.device) * 27 / 28
+    x, y = centres.repeat(28), centres.repeat_interleave(28)  # [784]
+    grid = theta[..., 0:1] * x + theta[..., 1:2] * y + theta[..., 2:3]  # [B, 2, 784]
+    grid = grid.view(-1, 2, 28, 28).permute(0, 2, 3, 1)
     return F.grid_sample(images.float().unsqueeze(1), grid, align_corners=False).squeeze(1)

@@ -16,6 +16,8 @@ from .data import DIGITS, MEAN, NUMBERS, STD, SUMS
 class TwoInputNet(nn.Module):
     """A network with two inputs, an image and a number, and two outputs, the digit and the sum."""
 
+    memory_format = torch.channels_last  # the layout in which its convolutions are fastest, see `build`
+
     def features(self, image: Tensor) -> Tensor:
         """``float32 [B, 1, 28, 28]`` to ``float32 [B, F]``: all that is learned from the image alone."""
         raise NotImplementedError
@@ -185,6 +187,8 @@ class Pixels(nn.Module):
 class Cascade(TwoInputNet):
     """Published system A: a CNN whose ten raw scores, with the number, feed an adder MLP."""
 
+    memory_format = torch.contiguous_format  # on a CPU, 1.6 times as fast with its 10 and 15 channels
+
     def __init__(self) -> None:
         super().__init__()
         drop = 0.01
@@ -259,6 +263,8 @@ class SharedTrunk(TwoInputNet):
     to fit its published 9.9 K parameters.
     """
 
+    memory_format = torch.contiguous_format
+
     def __init__(self) -> None:
         super().__init__()
         self.cnn = nn.Sequential(
@@ -309,9 +315,6 @@ MODELS: dict[str, Callable[[], TwoInputNet]] = {
 
 
 def build(model: str | Callable[[], TwoInputNet]) -> TwoInputNet:
-    """A fresh model, by its name in `MODELS` or from a function of your own.
-
-    Its convolutions are channels-last, the layout in which they are fastest, on CPUs as on GPUs.
-    """
+    """A fresh model in its memory format, by its name in `MODELS` or from a function of your own."""
     made = MODELS[model]() if isinstance(model, str) else model()
-    return made.to(memory_format=torch.channels_last)
+    return made.to(memory_format=made.memory_format)

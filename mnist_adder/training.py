@@ -286,6 +286,7 @@ def train_step(
 ) -> None:
     """Forward, backward, step; adds the batch's losses and right answers to `counters`."""
     image, number, digit, sum = sample
+    optimizer.zero_grad(set_to_none=True)  # first, so that the forward pass finds their memory free
     digit_log_probabilities, sum_scores = network(image, number)
     losses = total_loss(
         digit_log_probabilities,
@@ -296,7 +297,6 @@ def train_step(
         sum_weight=recipe.sum_weight,
         label_smoothing=recipe.label_smoothing,
     )
-    optimizer.zero_grad(set_to_none=True)
     losses.total.backward()
     optimizer.step()
     with torch.no_grad():

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -206,13 +207,22 @@ def accuracies(shares: dict[str, float]) -> str:
 
 def pipeline(settings: Settings) -> dict:
     """Images per second of one training epoch: the same model, their input pipeline against ours."""
-    rows, notes = [], []
+    split, rows, notes = settings.data.train, [], []
+    loaders = {name: make(split, 128) for name, make in peers.PIPELINES.items()}
+    loaders["ours"] = lambda: training.make_batches(PLAIN["our net"], split, seed=0)
+    alone = {name: lambda batches=batches: deque(batches(), 0) for name, batches in loaders.items()}
+    for name, taken in in_turn(alone, settings.repeats).items():
+        rates = [len(split.digits) / value for value in taken]
+        rows.append(row(f"no net at all, {name}", "images/s", rates, pipeline=name))
     for net, recipe in PLAIN.items():
-        rates = images_per_second(recipe, settings.data.train, peers.PIPELINES, settings.repeats)
+        rates = images_per_second(recipe, split, peers.PIPELINES, settings.repeats)
         rows += [row(f"{net}, {name}", "images/s", v, net=net, pipeline=name) for name, v in rates.items()]
         middle = {name: statistics.median(values) for name, values in rates.items()}
         ratios = [f"{middle['ours'] / middle[name]:.2f}× {name}" for name in peers.PIPELINES]
         notes.append(f"On {net}, ours is {', '.join(ratios)}.")
+        at_once = {r["pipeline"]: r["median"] for r in rows if "net" not in r}["system A"]
+        bound = 1 / (1 - middle["system A"] / at_once)
+        notes.append(f"Had system A's batches cost nothing, {net} would have trained {bound:.2f}× as fast.")
     return {"rows": rows, "notes": notes}
 
 
@@ -221,8 +231,10 @@ def scaling(settings: Settings) -> dict:
     split, rows = settings.data.train, []
     part = Split(*(tensor[:15_000] for tensor in split))
 
-    def measure(what: str, value: int, split: Split, batch_size: int = 128) -> None:
-        rates = images_per_second(PLAIN["system A's net"], split, ["system A"], settings.repeats, batch_size)
+    def measure(
+        what: str, value: int, split: Split, batch_size: int = 128, repeats: int = settings.repeats
+    ) -> None:
+        rates = images_per_second(PLAIN["system A's net"], split, ["system A"], repeats, batch_size)
         for name, values in rates.items():
             rows.append(
                 row(f"{what} {value:,}, {name}", "images/s", values, grows=what, at=value, pipeline=name)
@@ -231,7 +243,8 @@ def scaling(settings: Settings) -> dict:
     for batch_size in (32, 128) if settings.quick else (32, 64, 128, 256, 512, 1024):
         measure("batch size", batch_size, part, batch_size)
     for times in (1, 2, 4):
-        measure("images", times * len(split.digits), Split(*(torch.cat([t] * times) for t in split)))
+        more = Split(*(torch.cat([tensor] * times) for tensor in split))
+        measure("images", len(more.digits), more, repeats=1)
     threads = torch.get_num_threads()
     for count in (1, 2):
         torch.set_num_threads(count)

@@ -68,6 +68,7 @@ def _headline(axes: Axes, rows: list[dict]) -> None:
 
 def _pipelines(axes: Axes, rows: list[dict]) -> None:
     axes.set(title="One epoch by input pipeline", ylabel="images per second")
+    rows = [row for row in rows if "net" in row]
     nets = list(dict.fromkeys(row["net"] for row in rows))
     for place, (pipeline, colour) in enumerate(COLOURS.items()):
         rates = [row["median"] for row in rows if row["pipeline"] == pipeline]

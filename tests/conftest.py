@@ -6,9 +6,13 @@ from pathlib import Path
 
 import pytest
 import torchvision
+from hypothesis import settings
 
 from mnist_adder.data import MNIST_SHA256, Data, Split, load_data
 from mnist_adder.recipes import RECIPES
+
+settings.register_profile("same examples each time", deadline=None, derandomize=True)
+settings.load_profile("same examples each time")
 
 MNIST_DIR = Path(os.environ.get("MNIST_ADDER_DATA") or "data").absolute()
 

@@ -4,10 +4,13 @@ import hashlib
 import struct
 import warnings
 from pathlib import Path
+from unittest import mock
 
 import pytest
 import torch
 import torchvision
+from hypothesis import given
+from hypothesis import strategies as st
 from torch.utils.data import BatchSampler, DataLoader, RandomSampler
 
 from mnist_adder import data
@@ -23,6 +26,7 @@ from mnist_adder.data import (
     Split,
     load_data,
     mnist_layout,
+    one_hot_number,
     pair_table,
     pairs_to_withhold,
     random_affine,
@@ -45,6 +49,31 @@ def numbers(samples) -> list[int]:
 
 
 # The data set: shapes first.
+
+
+@given(
+    rows=st.lists(st.integers(-20, 19), min_size=1, max_size=30),
+    seed=st.integers(0, 2**40),
+    fixed=st.booleans(),
+)
+def test_any_rows_any_seed(rows, seed, fixed):
+    split = marked(20)
+    sample = AdderDataset(*split, fixed_numbers=fixed, seed=seed)[rows]
+    number = sample.number.argmax(1)
+    wanted = torch.tensor(rows) % 20  # as in a list, a negative index counts from the end
+    assert marks(sample) == wanted.tolist()
+    assert torch.equal(sample.digit, split.digits[wanted])
+    assert torch.equal(sample.number, torch.eye(10)[number])
+    assert torch.equal(sample.sum, torch.eye(19)[sample.digit + number])
+    if fixed:
+        assert len({*zip(rows, number.tolist(), strict=True)}) == len({*rows})  # a row, a number
+
+
+@given(st.lists(st.integers(0, 9), min_size=1))
+def test_one_hot_number(numbers):
+    encoded = one_hot_number(torch.tensor(numbers))
+    assert encoded.dtype == torch.float32
+    assert encoded.tolist() == [[float(place == number) for place in range(10)] for number in numbers]
 
 
 def test_sample_shapes_and_dtypes(digits):
@@ -511,3 +540,23 @@ def test_too_many_pairs_to_withhold():
 
 def test_a_pair_table_is_true_at_its_pairs():
     assert pair_table([[3, 4], [9, 0]]).nonzero().tolist() == [[3, 4], [9, 0]]
+
+
+@given(data=st.data(), world=st.integers(1, 3), share=st.integers(1, 4), seed=st.integers(0, 2**40))
+def test_any_share_of_any_batch(data, world, share, seed):
+    """However many are made at once, an epoch is the same, and the ranks' shares are its batches."""
+    size = world * share
+    split = marked(data.draw(st.integers(size, 60)))
+    affine = {"rotate": data.draw(st.sampled_from([0.0, 10.0])), "seed": seed}
+    alone = [*Batches(split, size, **affine)]
+    with mock.patch("mnist_adder.data.MADE_AT_ONCE", data.draw(st.integers(1, 70))):
+        shared = [[*Batches(split, size, rank=rank, world=world, **affine)] for rank in range(world)]
+    assert len(alone) == len(split.digits) // size
+    for batch, *shares in zip(alone, *shared, strict=True):
+        for whole, *parts in zip(batch, *shares, strict=True):
+            assert len(whole) == size
+            assert all(torch.equal(whole[rank::world], part) for rank, part in enumerate(parts))
+    assert all(torch.equal(b.sum, b.digit + b.number.argmax(1)) for b in alone)
+    if not affine["rotate"]:
+        seen = [mark for batch in alone for mark in marks(batch)]
+        assert len({*seen}) == len(seen) == len(alone) * size

@@ -5,6 +5,8 @@ import shutil
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import nn
 
 from mnist_adder.inspection import (
@@ -76,6 +78,38 @@ def test_receptive_fields_against_autograd(name):
     assert len(rows) == len(ends)
     for row, end in zip(rows, ends, strict=True):
         assert (row.field, row.output) == probe(list(cnn)[:end], row.field), row
+
+
+def conv(kernel: int, stride: int, padding: int) -> nn.Conv2d:
+    return nn.Conv2d(1, 1, kernel, stride, padding)
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from([conv, nn.MaxPool2d, nn.AvgPool2d]),
+            st.integers(1, 5),  # kernel
+            st.integers(1, 3),  # stride
+            st.integers(0, 2),  # padding
+        ),
+        min_size=1,
+        max_size=4,
+    )
+)
+def test_receptive_fields_of_any_network_against_autograd(specs):
+    canvas = torch.ones(1, 1, 200, 200, requires_grad=True)  # too large for an edge to cut a field off
+    layers, seeing, image = [], canvas, torch.ones(1, 1, 28, 28)
+    for kind, kernel, stride, padding in specs:
+        padding = min(padding, kernel // 2)  # PyTorch's limit for pools
+        if image.shape[-1] + 2 * padding < kernel:
+            break  # nothing would come out
+        layers.append(kind(kernel, stride, padding))
+        image = layers[-1](image)
+        seeing = nn.functional.avg_pool2d(seeing, kernel, stride)
+        row = receptive_fields(nn.Sequential(*layers))[-1]
+        (gradient,) = torch.autograd.grad(seeing[0, 0, 0, 0], canvas, retain_graph=True)
+        assert row.field == min(int(gradient.nonzero().max()) + 1, 28)
+        assert row.output == image.shape[-1]
 
 
 def test_the_published_cascade_sees_the_whole_image():

@@ -4,6 +4,8 @@ import math
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from mnist_adder.losses import total_loss
 
@@ -26,6 +28,39 @@ def test_formulas_by_hand(outputs):
     assert losses.digit.item() == pytest.approx(nll, rel=1e-5)
     assert losses.sum.item() == pytest.approx(ce, rel=1e-5)
     assert losses.total.item() == pytest.approx(nll + ce, rel=1e-5)
+
+
+@given(
+    seed=st.integers(0, 2**40),
+    batch=st.integers(1, 9),
+    scale=st.floats(0.01, 30),
+    digit_weight=st.floats(0, 4),
+    sum_weight=st.floats(0, 4),
+    smoothing=st.floats(0, 0.5),
+)
+def test_formulas_for_any_outputs(seed, batch, scale, digit_weight, sum_weight, smoothing):
+    random = torch.Generator().manual_seed(seed)
+    log_probabilities = (scale * torch.randn(batch, 10, generator=random)).log_softmax(1)
+    scores = scale * torch.randn(batch, 19, generator=random)
+    digit, number = torch.randint(10, (2, batch), generator=random)
+    nll = ce = 0.0
+    for row in range(batch):
+        logs, z = log_probabilities[row].tolist(), scores[row].tolist()
+        nll -= (1 - smoothing) * logs[digit[row]] / batch + smoothing * math.fsum(logs) / 10 / batch
+        ce -= (z[digit[row] + number[row]] - math.log(math.fsum(map(math.exp, z)))) / batch
+    losses = total_loss(
+        log_probabilities,
+        digit,
+        scores,
+        digit + number,
+        digit_weight=digit_weight,
+        sum_weight=sum_weight,
+        label_smoothing=smoothing,
+    )
+    close = {"rel": 1e-4, "abs": 1e-5 * scale}
+    assert losses.digit.item() == pytest.approx(nll, **close)
+    assert losses.sum.item() == pytest.approx(ce, **close)
+    assert losses.total.item() == pytest.approx(digit_weight * nll + sum_weight * ce, **close)
 
 
 def test_chance_is_the_log_of_the_classes():

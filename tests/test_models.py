@@ -2,6 +2,8 @@
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from mnist_adder.losses import total_loss
 from mnist_adder.models import MODELS, ExactAdder, ExactAdderNet, build, parameter_count
@@ -82,17 +84,17 @@ def test_forward_says_what_came_and_what_was_expected(name, image, number, names
         assert part in str(refusal.value)
 
 
-def test_exact_adder_against_a_sum_over_all_pairs():
-    torch.manual_seed(0)
-    log_probabilities = torch.randn(10, 10).log_softmax(1)
-    found = ExactAdder()(log_probabilities, torch.eye(10))
-    expected = torch.zeros(10, 19)
-    for row in range(10):  # its number is its index
+@given(st.integers(0, 2**40), st.floats(0.01, 30), st.lists(st.integers(0, 9), min_size=1, max_size=20))
+def test_exact_adder_against_a_sum_over_all_pairs(seed, scale, numbers):
+    scores = scale * torch.randn(len(numbers), 10, generator=torch.Generator().manual_seed(seed))
+    log_probabilities = scores.log_softmax(1)
+    found = ExactAdder()(log_probabilities, torch.eye(10)[numbers])
+    expected = torch.zeros(len(numbers), 19)
+    for row, number in enumerate(numbers):
         for digit in range(10):
-            expected[row, digit + row] += log_probabilities[row, digit].exp()
+            expected[row, digit + number] += log_probabilities[row, digit].exp()
     torch.testing.assert_close(found.exp(), expected)
-    torch.testing.assert_close(found.exp().sum(1), torch.ones(10))
-    assert parameter_count(ExactAdder()) == 0
+    torch.testing.assert_close(found.exp().sum(1), torch.ones(len(numbers)))
 
 
 def test_loss_and_gradients_are_finite_with_impossible_sums():

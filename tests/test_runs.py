@@ -23,6 +23,7 @@ from mnist_adder.models import build, parameter_count
 from mnist_adder.recipes import RECIPES
 from mnist_adder.runs import load_weights, make_folder, read_run, read_state, save_run, train_run, write
 from mnist_adder.training import fit
+from torture import mutated
 
 FIGURES = {"samples", "curves", "learning_rate", "mistakes", "truth_table", "confusion"}
 
@@ -153,25 +154,6 @@ def test_values_that_do_not_fit_are_named(copy, name, old, new, said):
     (copy / name).write_text(content.replace(old, new, 1))
     with pytest.raises(InputError, match=rf"{name}: {said}|metrics.json: {said}"):
         read_run(copy)
-
-
-def mutated(content: bytes, draw: random.Random) -> bytes:
-    """A bit turned, bytes replaced, a part cut out or doubled, or the end cut off."""
-    start = draw.randrange(len(content))
-    end = min(len(content), start + draw.choice([1, 4, 60]))
-    kind = draw.randrange(5)
-    if kind == 0:
-        part = bytes([content[start] ^ 1 << draw.randrange(8)])
-        end = start + 1
-    elif kind == 1:
-        part = draw.randbytes(end - start)
-    elif kind == 2:
-        part = b""
-    elif kind == 3:
-        part = 2 * content[start:end]
-    else:
-        part, end = b"", len(content)
-    return content[:start] + part + content[end:]
 
 
 @pytest.mark.parametrize("seed", range(15))

@@ -54,8 +54,8 @@ def kills(count: int, draw: random.Random, place: Path) -> list[str]:
         process.join(moment)
         process.kill()
         process.join()
-        if not ((folder / runs.STATE).exists() or (folder / runs.CONFIG).exists()):
-            continue  # before the training began: nothing is lost
+        if process.exitcode == 0 or not ((folder / runs.STATE).exists() or (folder / runs.CONFIG).exists()):
+            continue  # after the training ended, or before it began: there was nothing to lose
         done += 1
         resumed = start("train", "--resume", folder)
         resumed.join(HANG)

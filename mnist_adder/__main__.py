@@ -420,8 +420,9 @@ def _evaluated(options: argparse.Namespace):
 
 
 def _print_table(metrics: dict, images: int) -> None:
+    epochs = f"{metrics['epochs']} epoch{'s' * (metrics['epochs'] > 1)}"
     print(
-        f"\n{metrics['recipe']}, {metrics['parameters']:,} parameters, {metrics['epochs']} epochs, "
+        f"\n{metrics['recipe']}, {metrics['parameters']:,} parameters, {epochs}, "
         f"seed {metrics['seed']}; {metrics['dataset']}, {metrics['split']} split: "
         f"{images:,} images × 10 numbers"
     )

@@ -95,7 +95,7 @@ class Evaluation:
 
 
 @torch.inference_mode()
-def evaluate(model: TwoInputNet, split: Split, *, batch_size: int = 250) -> Evaluation:
+def evaluate(model: TwoInputNet, split: Split, *, batch_size: int = 125) -> Evaluation:
     """Evaluate a model on every image of a split with all ten numbers; the CNN runs once per image.
 
     Args:

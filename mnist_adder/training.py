@@ -29,7 +29,7 @@ from .models import TwoInputNet, build
 from .recipes import Recipe
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
-BAR_SECONDS = 0.25  # the bar reads its counters, and waits for the device, this seldom
+BAR_SECONDS = 0.25  # the bar reads its figures, and waits for the device, this seldom
 
 
 def gpu_check(seed: int = 0, device: str = "auto", *, deterministic: bool = False) -> torch.device:
@@ -263,28 +263,29 @@ def train_epoch(
 ) -> dict[str, float]:
     """One epoch; returns its mean losses and accuracies. Nothing in a step waits for the device."""
     network.train()
-    counters = torch.zeros(len(COUNTED), device=batches.split.digits.device)
+    # glibc gives freed memory back to Linux, to be handed it again page by page in the next step, until
+    # a block of 32 MB, the most that moves this threshold (see mallopt(3)), has been freed once.
+    torch.empty(2**25 - 2**13, dtype=torch.uint8)
+    tally = Tally(batches.split.digits.device)
     # On standard output, like the lines of the tests between which it stands.
     with tqdm(batches, title, disable=not bar, file=sys.stdout, dynamic_ncols=True) as progress:
         shown = time.monotonic()
         for sample in progress:
-            train_step(network, sample, recipe, optimizer, counters)
+            train_step(network, sample, recipe, optimizer, tally)
             scheduler.step()
             average.update()
             if bar and time.monotonic() - shown > BAR_SECONDS:
-                progress.set_postfix_str(describe(_means(counters)), refresh=False)
+                progress.set_postfix_str(describe(tally.means()), refresh=False)
                 shown = time.monotonic()
-        if dist.is_initialized():
-            dist.all_reduce(counters)
-        means = _means(counters)
+        means = tally.means(of_all_ranks=True)
         progress.set_postfix_str(describe(means))
     return means
 
 
 def train_step(
-    network: nn.Module, sample: Sample, recipe: Recipe, optimizer: Optimizer, counters: Tensor
+    network: nn.Module, sample: Sample, recipe: Recipe, optimizer: Optimizer, tally: "Tally"
 ) -> None:
-    """Forward, backward, step; adds the batch's losses and right answers to `counters`."""
+    """Forward, backward, step; gives the batch's outputs to the tally."""
     image, number, digit, sum = sample
     optimizer.zero_grad(set_to_none=True)  # first, so that the forward pass finds their memory free
     digit_log_probabilities, sum_scores = network(image, number)
@@ -299,20 +300,51 @@ def train_step(
     )
     losses.total.backward()
     optimizer.step()
-    with torch.no_grad():
-        digit_right = digit_log_probabilities.argmax(1) == digit
-        sum_right = sum_scores.argmax(1) == sum
-        counters[0] += len(digit)
-        counters[1:4] += torch.stack([digit_right, sum_right, digit_right & sum_right]).sum(1)
-        counters[4:] += torch.stack([losses.digit, losses.sum]) * len(digit)
+    tally.add(digit_log_probabilities, digit, sum_scores, sum, losses.digit, losses.sum)
 
 
 COUNTED = ("samples", "digit_accuracy", "sum_accuracy", "joint_accuracy", "digit_loss", "sum_loss")
 
 
-def _means(counters: Tensor) -> dict[str, float]:
-    samples, *totals = counters.tolist()  # waits for the device
-    return {name: total / samples for name, total in zip(COUNTED[1:], totals, strict=True)}
+class Tally:
+    """Means of the losses and accuracies of training steps, kept on the device.
+
+    Steps of equal size are counted many at a time: a dozen small operations after each would cost 2 % of it.
+    """
+
+    AT_ONCE = 64  # steps
+
+    def __init__(self, device: torch.device) -> None:
+        self._totals = torch.zeros(len(COUNTED), device=device)
+        self._uncounted: list[list[Tensor]] = []
+
+    def add(self, *step: Tensor) -> None:
+        """Take in digit log-probabilities, digits, sum scores, sums, digit loss and sum loss of a step."""
+        self._uncounted.append([tensor.detach() for tensor in step])
+        if len(self._uncounted) == self.AT_ONCE:
+            self._count()
+
+    def means(self, *, of_all_ranks: bool = False) -> dict[str, float]:
+        """So far, by name; waits for the device."""
+        if self._uncounted:
+            self._count()
+        totals = self._totals.clone()
+        if of_all_ranks and dist.is_initialized():
+            dist.all_reduce(totals)
+        samples, *totals = totals.tolist()
+        return {name: total / samples for name, total in zip(COUNTED[1:], totals, strict=True)}
+
+    def _count(self) -> None:
+        *outputs, digit_losses, sum_losses = zip(*self._uncounted, strict=True)
+        digit_log_probabilities, digit, sum_scores, sum = map(torch.cat, outputs)
+        digit_right = digit_log_probabilities.argmax(1) == digit
+        sum_right = sum_scores.argmax(1) == sum
+        right = torch.stack([digit_right, sum_right, digit_right & sum_right]).sum(1)
+        losses = torch.stack([torch.stack(digit_losses), torch.stack(sum_losses)]).mean(1)
+        self._totals[0] += len(digit)
+        self._totals[1:4] += right
+        self._totals[4:] += losses * len(digit)
+        self._uncounted.clear()
 
 
 def describe(metrics: dict[str, float]) -> str:
@@ -416,9 +448,9 @@ def lr_range(
     for step, sample in enumerate(itertools.islice(served, steps)):
         for group in optimizer.param_groups:
             group["lr"] = lowest * growth**step
-        counters = torch.zeros(len(COUNTED), device=raw.digits.device)
-        train_step(trial, sample, recipe, optimizer, counters)
-        means = _means(counters)
+        tally = Tally(raw.digits.device)
+        train_step(trial, sample, recipe, optimizer, tally)
+        means = tally.means()
         loss = recipe.digit_weight * means["digit_loss"] + recipe.sum_weight * means["sum_loss"]
         if not math.isfinite(loss):
             break
@@ -493,10 +525,11 @@ def _warm_up(model: TwoInputNet, recipe: Recipe, device: torch.device) -> float:
         classes = torch.arange(recipe.batch_size, device=device) % 10
         image = torch.rand(recipe.batch_size, 1, 28, 28, device=device)
         sample = Sample(image, one_hot_number(classes), classes, 2 * classes)
-        counters = torch.zeros(len(COUNTED), device=device)
+        tally = Tally(device)
         optimizer = make_optimizer(recipe, trial)
         for _ in range(3):
-            train_step(trial, sample, recipe, optimizer, counters)
+            train_step(trial, sample, recipe, optimizer, tally)
+        tally.means()
     return _now(device) - started
 
 

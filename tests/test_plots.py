@@ -56,7 +56,8 @@ FIGURES = {
 
 
 def titles(figure: Figure) -> list[str]:
-    return [figure.get_suptitle(), *(axes.get_title() for axes in figure.axes)]
+    texts = [text.get_text() for axes in figure.axes for text in (axes.title, *axes.texts)]
+    return [figure.get_suptitle(), *texts]
 
 
 @pytest.mark.parametrize("name", FIGURES)
@@ -77,17 +78,21 @@ def test_samples_are_titled_with_their_sums():
 
 def test_mistakes_show_an_image_once_with_truth_and_answer():
     figure = FIGURES["mistakes"]()
-    pictures = [axes for axes in figure.axes if axes.get_images()]
-    assert [axes.get_title() for axes in pictures] == ["3 + 1 = 4\nsaid 5, 4"] * 3
-    for axes, index in zip(pictures, (7, 8, 9), strict=True):
-        assert np.array_equal(axes.get_images()[0].get_array(), IMAGES[index])
+    (axes,) = figure.axes
+    assert [text.get_text() for text in axes.texts] == ["3 + 1 = 4\nsaid 5, 4"] * 3
+    for text, picture, index in zip(axes.texts, axes.get_images(), (7, 8, 9), strict=True):
+        left, right, bottom, top = picture.get_extent()
+        x, y = text.get_position()
+        assert left < x < right and y < top < bottom  # above its picture; y grows downwards
+        assert np.array_equal(picture.get_array(), IMAGES[index])
     assert "6 wrong pairs, on 3 images" in figure.get_suptitle()
 
 
 def test_mistakes_stop_at_most():
     wrong = [Mistake(index, 0, 3, 5, 4) for index in range(30)]
     figure = plots.mistakes(IMAGES, wrong, "my source", most=10)
-    assert sum(bool(axes.get_images()) for axes in figure.axes) == 10
+    pictures = figure.axes[0].get_images()
+    assert len({tuple(picture.get_extent()) for picture in pictures}) == len(pictures) == 10
     assert "30 images" in figure.get_suptitle()
 
 

@@ -15,7 +15,7 @@ from mnist_adder.data import Batches, Data, InputError, Split, load_data
 from mnist_adder.evaluation import evaluate
 from mnist_adder.models import AdderMLP, AdderNet, ExactAdderNet, build
 from mnist_adder.recipes import RECIPES
-from mnist_adder.training import Average, fit, gpu_check, lr_range, make_optimizer, make_scheduler
+from mnist_adder.training import Average, Tally, fit, gpu_check, lr_range, make_optimizer, make_scheduler
 
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 
@@ -139,6 +139,32 @@ def test_weights_of_the_parts_reach_the_loss(few, quick):
     torch.manual_seed(0)
     fresh = build("unstuck").digit_head.weight
     assert torch.equal(fit(recipe, few, bar=False).model.digit_head.weight, fresh)
+
+
+def test_a_tally_asked_at_any_time_gives_the_means_so_far():
+    torch.manual_seed(0)
+    steps, size = 150, 4
+    digit, sum = torch.randint(10, (steps, size)), torch.randint(19, (steps, size))
+    digit_scores, sum_scores = torch.rand(steps, size, 10), torch.rand(steps, size, 19)
+    digit_losses, sum_losses = torch.rand(2, steps)
+    digit_scores[::2, 0].scatter_(1, digit[::2, :1], 2)  # right, as chance is not
+    sum_scores[::3, :2].scatter_(2, sum[::3, :2, None], 2)
+    digit_right, sum_right = digit_scores.argmax(2) == digit, sum_scores.argmax(2) == sum
+    tally = Tally(torch.device("cpu"))
+    fields = (digit_scores, digit, sum_scores, sum, digit_losses, sum_losses)
+    for step in range(steps):
+        tally.add(*(field[step] for field in fields))
+        if step in (0, 70, steps - 1):
+            so_far = slice(step + 1)
+            assert tally.means() == pytest.approx(
+                {
+                    "digit_accuracy": digit_right[so_far].double().mean().item(),
+                    "sum_accuracy": sum_right[so_far].double().mean().item(),
+                    "joint_accuracy": (digit_right & sum_right)[so_far].double().mean().item(),
+                    "digit_loss": digit_losses[so_far].mean().item(),
+                    "sum_loss": sum_losses[so_far].mean().item(),
+                }
+            )
 
 
 def test_withheld_pairs_are_left_out_of_training(few, quick, monkeypatch):

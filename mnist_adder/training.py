@@ -322,29 +322,25 @@ class Tally:
         """Take in digit log-probabilities, digits, sum scores, sums, digit loss and sum loss of a step."""
         self._uncounted.append([tensor.detach() for tensor in step])
         if len(self._uncounted) == self.AT_ONCE:
-            self._count()
+            self._totals += self._count()
+            self._uncounted.clear()
 
     def means(self, *, of_all_ranks: bool = False) -> dict[str, float]:
-        """So far, by name; waits for the device."""
-        if self._uncounted:
-            self._count()
-        totals = self._totals.clone()
+        """So far, by name; waits for the device. Asking changes nothing, not even a rounding."""
+        totals = self._totals + self._count() if self._uncounted else self._totals.clone()
         if of_all_ranks and dist.is_initialized():
             dist.all_reduce(totals)
         samples, *totals = totals.tolist()
         return {name: total / samples for name, total in zip(COUNTED[1:], totals, strict=True)}
 
-    def _count(self) -> None:
+    def _count(self) -> Tensor:
         *outputs, digit_losses, sum_losses = zip(*self._uncounted, strict=True)
         digit_log_probabilities, digit, sum_scores, sum = map(torch.cat, outputs)
         digit_right = digit_log_probabilities.argmax(1) == digit
         sum_right = sum_scores.argmax(1) == sum
-        right = torch.stack([digit_right, sum_right, digit_right & sum_right]).sum(1)
+        counted = torch.stack([torch.ones_like(digit_right), digit_right, sum_right, digit_right & sum_right])
         losses = torch.stack([torch.stack(digit_losses), torch.stack(sum_losses)]).mean(1)
-        self._totals[0] += len(digit)
-        self._totals[1:4] += right
-        self._totals[4:] += losses * len(digit)
-        self._uncounted.clear()
+        return torch.cat([counted.sum(1), losses * len(digit)])
 
 
 def describe(metrics: dict[str, float]) -> str:

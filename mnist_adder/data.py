@@ -337,7 +337,7 @@ def pairs_to_withhold(count: int, seed: int = 0) -> list[list[int]]:
     return sorted(chosen)
 
 
-MADE_AT_ONCE = 512  # images
+MADE_AT_ONCE = 1024  # images
 
 
 class Batches:
@@ -404,7 +404,8 @@ class Batches:
             image, digit, number = images.index_select(0, rows), digits[rows], numbers[rows]
             if draws is not None:
                 image = random_affine(image, draws[rows], *self.affine)
-            made = normalise(image), one_hot_number(number), digit, digit + number
+            image = normalise(image)
+            made = image, one_hot_number(number), digit, digit + number
             shares = (field.split(self.batch_size // self.world) for field in made)
             yield from map(Sample._make, zip(*shares, strict=True))
 

@@ -268,17 +268,19 @@ def train_epoch(
     torch.empty(2**25 - 2**13, dtype=torch.uint8)
     tally = Tally(batches.split.digits.device)
     # On standard output, like the lines of the tests between which it stands.
-    with tqdm(batches, title, disable=not bar, file=sys.stdout, dynamic_ncols=True) as progress:
+    options = {"total": len(batches), "disable": not bar, "file": sys.stdout, "dynamic_ncols": True}
+    with tqdm(desc=title, **options) as progress:
         shown = time.monotonic()
-        for sample in progress:
+        for sample in batches:
             train_step(network, sample, recipe, optimizer, tally)
             scheduler.step()
             average.update()
+            progress.update()
             if bar and time.monotonic() - shown > BAR_SECONDS:
                 progress.set_postfix_str(describe(tally.means()), refresh=False)
                 shown = time.monotonic()
         means = tally.means(of_all_ranks=True)
-        progress.set_postfix_str(describe(means))
+        progress.set_postfix_str(describe(means), refresh=False)
     return means
 
 

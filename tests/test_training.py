@@ -4,6 +4,7 @@ import copy
 import io
 import math
 import platform
+import re
 from dataclasses import replace
 
 import pytest
@@ -15,7 +16,17 @@ from mnist_adder.data import Batches, Data, InputError, Split, load_data
 from mnist_adder.evaluation import evaluate
 from mnist_adder.models import AdderMLP, AdderNet, ExactAdderNet, build
 from mnist_adder.recipes import RECIPES
-from mnist_adder.training import Average, Tally, fit, gpu_check, lr_range, make_optimizer, make_scheduler
+from mnist_adder.training import (
+    COUNTED,
+    Average,
+    Tally,
+    describe,
+    fit,
+    gpu_check,
+    lr_range,
+    make_optimizer,
+    make_scheduler,
+)
 
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 
@@ -132,6 +143,14 @@ def test_without_a_bar_nothing_is_printed(few, quick, capsys):
     fit(quick, few, bar=False)
     captured = capsys.readouterr()
     assert (captured.out, captured.err) == ("", "")
+
+
+def test_the_bar_ends_with_the_means_of_the_whole_epoch(few, quick, capsys):
+    history = fit(quick, few).history
+    lines = re.split(r"[\r\n]+", capsys.readouterr().out)
+    for row in history:
+        bar = [line for line in lines if line.startswith(f"epoch {row['epoch']:2}/2: 100%")][-1]
+        assert describe({name: row[f"train_{name}"] for name in COUNTED[1:]}) in bar
 
 
 def test_weights_of_the_parts_reach_the_loss(few, quick):

@@ -401,9 +401,9 @@ class Batches:
         for start in range(0, whole, step):
             rows = order[start : min(start + step, whole)][self.rank :: self.world]
             # index_select copies whole images; indexing, six times as slow, goes value by value.
-            image, digit, number = images.index_select(0, rows), digits[rows], numbers[rows]
+            image, digit, number = (field.index_select(0, rows) for field in (images, digits, numbers))
             if draws is not None:
-                image = random_affine(image, draws[rows], *self.affine)
+                image = random_affine(image, draws.index_select(0, rows), *self.affine)
             image = normalise(image)
             made = image, one_hot_number(number), digit, digit + number
             shares = (field.split(self.batch_size // self.world) for field in made)

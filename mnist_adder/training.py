@@ -268,8 +268,9 @@ def train_epoch(
     torch.empty(2**25 - 2**13, dtype=torch.uint8)
     tally = Tally(batches.split.digits.device)
     # On standard output, like the lines of the tests between which it stands.
-    options = {"total": len(batches), "disable": not bar, "file": sys.stdout, "dynamic_ncols": True}
-    with tqdm(desc=title, **options) as progress:
+    with tqdm(
+        desc=title, total=len(batches), disable=not bar, file=sys.stdout, dynamic_ncols=True
+    ) as progress:
         shown = time.monotonic()
         for sample in batches:
             train_step(network, sample, recipe, optimizer, tally)
@@ -329,7 +330,7 @@ class Tally:
 
     def means(self, *, of_all_ranks: bool = False) -> dict[str, float]:
         """So far, by name; waits for the device. Asking changes nothing, not even a rounding."""
-        totals = self._totals + self._count() if self._uncounted else self._totals.clone()
+        totals = self._totals + (self._count() if self._uncounted else 0)
         if of_all_ranks and dist.is_initialized():
             dist.all_reduce(totals)
         samples, *totals = totals.tolist()

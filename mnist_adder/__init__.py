@@ -1,39 +1,22 @@
 """MNIST Adder: a network with two inputs, an image and a number, and two outputs, the digit and the sum.
 
-The public names below are loaded when first used, so that ``import mnist_adder`` is quick.
+The public names, which ``__init__.pyi`` lists, are loaded when they are first used: ``import mnist_adder`` is quick.
 """
 
 import importlib
+import re
+from pathlib import Path
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
-_HOME = {
-    "data": ("AdderDataset", "Batches", "Data", "InputError", "Sample", "Split", "load_data"),
-    "models": (
-        "AdderMLP",
-        "AdderNet",
-        "DigitCNN",
-        "ExactAdder",
-        "ExactAdderNet",
-        "TwoInputNet",
-        "parameter_count",
-    ),
-    "losses": ("total_loss",),
-    "recipes": ("RECIPES", "Recipe"),
-    "training": ("fit", "gpu_check", "lr_range"),
-    "evaluation": ("Evaluation", "evaluate"),
-    "inspection": ("autograd_graph", "layer_table", "receptive_field_table", "save_graph"),
-    "runs": ("load_pretrained", "read_run", "save_run"),
-    "comparison": ("compare",),
-    "prediction": ("Prediction", "predict", "read_image", "to_mnist"),
-}
-__all__ = sorted(name for names in _HOME.values() for name in names)
+_STUB = Path(__file__).with_suffix(".pyi").read_text()
+_HOME = {name: module for module, name in re.findall(r"^from (\S+) import (\w+) as", _STUB, re.MULTILINE)}
+__all__ = sorted(_HOME)
 
 
-def __getattr__(name: str):
-    for module, names in _HOME.items():
-        if name in names:
-            return getattr(importlib.import_module(f".{module}", __name__), name)
+def __getattr__(name: str) -> object:
+    if name in _HOME:
+        return getattr(importlib.import_module(_HOME[name], __name__), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -16,9 +16,9 @@ class Losses(NamedTuple):
 
 
 def total_loss(
-    digit_log_probabilities: Tensor,
+    log_probs: Tensor,
     digit: Tensor,
-    sum_scores: Tensor,
+    logits: Tensor,
     sum: Tensor,
     *,
     digit_weight: float = 1.0,
@@ -27,39 +27,34 @@ def total_loss(
 ) -> Losses:
     r"""Negative log-likelihood of the digit plus cross-entropy of the sum.
 
-    With log-probabilities :math:`\ell` for the digit and scores :math:`z` for the sum,
-
     .. math::
         \mathrm{NLL} = -\frac1B \sum_b \ell_{b,\,\mathrm{digit}_b}, \qquad
-        \mathrm{CE} = -\frac1B \sum_b \Big(z_{b,\,\mathrm{sum}_b} - \log\sum_{s=0}^{18} e^{z_{b,s}}\Big).
+        \mathrm{CE} = -\frac1B \sum_b \Big(z_{b,\,\mathrm{sum}_b} - \log\sum_{s=0}^{18} e^{z_{b,s}}\Big)
 
-    Cross-entropy on scores *is* NLL on their log-softmax: the two parts are the same loss, one taken where
-    log-probabilities already exist, the other on raw scores. Neither may be given probabilities.
+    with log-probabilities :math:`\ell` and logits :math:`z`. Cross-entropy on logits *is* NLL on their log-softmax:
+    the two parts are the same loss. Neither may be given probabilities.
 
     Args:
-        digit_log_probabilities: float [B, 10].
+        log_probs: float [B, 10], of the digit.
         digit: int64 [B].
-        sum_scores: float [B, 19], unnormalised.
-        sum: int64 [B], or one-hot float [B, 19]. A one-hot sum is turned into its index first: multiplied
-            out, its zeros would meet scores of −∞, and 0 · −∞ is not a number.
+        logits: float [B, 19], of the sum.
+        sum: int64 [B], or one-hot float [B, 19]. A one-hot sum is turned into its index first: its zeros
+            would otherwise be multiplied with logits of −∞, and 0 · −∞ is not a number.
         digit_weight, sum_weight: of the two parts in the total.
-        label_smoothing: share of the digit's target that is spread evenly over all ten (Szegedy et al. 2016,
-            "Rethinking the Inception architecture", section 7).
+        label_smoothing: share of the digit's target that is spread evenly over all ten digits (Szegedy et
+            al. 2016, "Rethinking the Inception architecture", section 7).
 
     Raises:
         ValueError: shapes that do not fit together.
     """
-    shapes = (list(t.shape) for t in (digit_log_probabilities, digit, sum_scores, sum))
-    log_shape, digit_shape, score_shape, sum_shape = shapes
-    batch = [len(digit_log_probabilities)]
-    if digit_shape != batch or score_shape[:1] != batch or sum_shape not in (batch, score_shape):
-        raise ValueError(
-            "expected digit_log_probabilities [B, 10], digit [B], sum_scores [B, 19] and sum [B] or "
-            f"[B, 19]; got {log_shape}, {digit_shape}, {score_shape} and {sum_shape}"
-        )
-    sum_class = sum.argmax(1) if sum.dim() == 2 else sum
-    digit_loss = F.nll_loss(digit_log_probabilities, digit)
+    shapes = [list(tensor.shape) for tensor in (log_probs, digit, logits, sum)]
+    batch = shapes[0][:1]
+    if shapes[1] != batch or shapes[2][:1] != batch or shapes[3] not in (batch, shapes[2]):
+        wanted = "log_probs [B, 10], digit [B], logits [B, 19] and sum [B] or [B, 19]"
+        raise ValueError(f"expected {wanted}; got {', '.join(map(str, shapes))}")
+    sum_class = sum.argmax(1) if sum.dim() == 2 else sum  # [B, 19] → [B]
+    digit_loss = F.nll_loss(log_probs, digit)
     if label_smoothing:
-        digit_loss = torch.lerp(digit_loss, -digit_log_probabilities.mean(), label_smoothing)
-    sum_loss = F.cross_entropy(sum_scores, sum_class)
+        digit_loss = torch.lerp(digit_loss, -log_probs.mean(), label_smoothing)
+    sum_loss = F.cross_entropy(logits, sum_class)
     return Losses(digit_loss, sum_loss, digit_weight * digit_loss + sum_weight * sum_loss)

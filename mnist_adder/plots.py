@@ -1,141 +1,140 @@
-"""Figures from plain data: a history, tables, pictures. Knows neither models nor training."""
+"""Figures from plain data: a history, tables, pictures. This module knows neither models nor training."""
 
 from collections.abc import Mapping, Sequence
+from itertools import groupby
 from typing import Any
 
+import matplotlib.figure
 import numpy as np
-from matplotlib import rc_context
+from matplotlib import colormaps, rc_context, ticker
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
-from matplotlib.ticker import MaxNLocator
 
 # Okabe and Ito's colours, told apart by readers with any colour vision; line styles tell train from test.
 BLUE, ORANGE, GREEN, RED = "#0072B2", "#E69F00", "#009E73", "#D55E00"
 COLOURS = {"digit": BLUE, "sum": ORANGE, "joint": GREEN}
-STYLE = {
-    "font.size": 11,
-    "axes.titlesize": 12,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "grid.alpha": 0.3,
-    "legend.frameon": False,
-    "figure.dpi": 120,
-}
+STYLE = {"axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "grid.alpha": 0.3}
+STYLE |= {"legend.frameon": False, "figure.dpi": 120, "figure.constrained_layout.use": True}
+TICKS = np.array([float(f"{step}e{power}") for power in range(-6, 3) for step in (1, 2, 5)])  # of logarithmic axes
+LEAST = 1e-4  # the smallest share of wrong answers that is drawn, because a logarithmic axis has no zero
 History = Sequence[dict[str, float]]
+Accuracies = Mapping[str, Mapping[str, Sequence[float]]]
+
+
+class Figure(matplotlib.figure.Figure):
+    """A figure that pyplot does not keep: a notebook draws it once, and it takes no memory when it is dropped."""
+
+    def show(self, warn: bool = True) -> None:
+        """Draw the figure into the notebook or, from a script, in a window; return when the window is closed."""
+        from matplotlib import pyplot
+
+        pyplot.figure(FigureClass=lambda **_: self)  # pyplot's new figure is this one
+        pyplot.show()
 
 
 @rc_context(STYLE)
 def image_grid(images: Any, titles: Sequence[str], heading: str, columns: int = 8) -> Figure:
     """Pictures ``[N, 28, 28]`` in rows, each under a title of its own."""
     rows = -(-len(images) // columns) or 1
-    figure = Figure(figsize=(1.35 * columns, 1.62 * rows + 0.5), layout="constrained")
+    figure = Figure(figsize=(1.35 * columns, 1.62 * rows + 0.5))
     figure.suptitle(heading)
-    axes = figure.subplots()  # one for all: two dozen pictures with one each take 5 MB more
+    axes = figure.subplots()  # one for all pictures takes much less memory than one for each
     axes.axis("off")
     axes.set(xlim=(0, 33 * columns), ylim=(40 * rows, 0))  # in pixels of the pictures
     for place, (image, title) in enumerate(zip(images, titles, strict=True)):
-        row, column = divmod(place, columns)
-        left, top = 33 * column + 2, 40 * row + 12
-        pixels = np.asarray(image).reshape(28, 28)
-        axes.imshow(pixels, cmap="gray_r", extent=(left, left + 28, top + 28, top))
+        left, top = 33 * (place % columns) + 2, 40 * (place // columns) + 12
+        axes.imshow(np.asarray(image).reshape(28, 28), cmap="gray_r", extent=(left, left + 28, top + 28, top))
         axes.text(left + 14, top - 1, title, ha="center", va="bottom", fontsize=10)
     return figure
 
 
-def sample_grid(images: Any, numbers: Any, sums: Any, source: str) -> Figure:
-    """Samples as the network meets them, under "digit + number = sum".
+def sample_grid(images: Any, digits: Any, numbers: Any, sums: Any, source: str) -> Figure:
+    """Samples as the network meets them, under "digit, number → sum".
 
-    Args:
-        images: [N, 28, 28] or [N, 1, 28, 28].
-        numbers, sums: class indices [N].
-        source: of the images, for the heading.
+    The images are [N, 28, 28] or [N, 1, 28, 28]; digits, numbers and sums are class indices [N].
     """
-    pairs = zip(map(int, numbers), map(int, sums), strict=True)
-    titles = [f"{sum - number} + {number} = {sum}" for number, sum in pairs]
+    samples = zip(digits, numbers, sums, strict=True)
+    titles = [f"{int(digit)}, {int(number)} → {int(sum)}" for digit, number, sum in samples]
     return image_grid(images, titles, f"An image and a number in, the digit and the sum out ({source})")
 
 
 def mistakes(images: Any, wrong: Sequence[Any], source: str, most: int = 24) -> Figure:
-    """Pairs with an output wrong, one for each image: the truth, and what the network said.
+    """Pairs with an output wrong: the truth, and what the network said.
 
-    Args:
-        images: [N, 28, 28], the whole split.
-        wrong: `evaluation.Mistake`s.
-        source: of the images, for the heading.
-        most: pictures to draw.
+    Each image is drawn once: the first with its first wrong number, the next with its second, and so on. `images`
+    is the whole split [N, 28, 28], and `wrong` holds its `evaluation.Mistake`s in the order of the images.
     """
-    first = list({mistake.index: mistake for mistake in reversed(wrong)}.values())[::-1]
-    titles = [
-        f"{m.digit} + {m.number} = {m.digit + m.number}\nsaid {m.predicted_digit}, {m.predicted_sum}"
-        for m in first[:most]
-    ]
-    pictures = [images[m.index] for m in first[:most]]
-    heading = f"{len(wrong)} wrong pairs, on {len(first)} images ({source})"
-    return image_grid(pictures, titles, heading)
+    groups = [list(group) for _, group in groupby(wrong, lambda mistake: mistake.index)]
+    shown = [group[place % len(group)] for place, group in enumerate(groups[:most])]
+    titles = [f"{m.digit}, {m.number} → {m.sum}\nsaid {m.predicted_digit}, {m.predicted_sum}" for m in shown]
+    heading = f"{len(wrong)} wrong pairs, on {len(groups)} images ({source})"
+    return image_grid([images[m.index] for m in shown], titles, heading)
 
 
 @rc_context(STYLE)
 def curves(history: History, source: str) -> Figure:
-    """Losses and accuracies by epoch: training dashed, testing solid."""
-    figure = Figure(figsize=(11, 4.2), layout="constrained")
+    """Losses and accuracies by epoch: dashed lines and hollow dots for training, solid ones for testing."""
+    figure = Figure(figsize=(11, 4.2))
     losses, accuracies = figure.subplots(1, 2)
     epochs = [row["epoch"] for row in history]
-    for split, line in (("train", "--"), ("test", "-")):
+    for split, style in (("train", {"ls": "--", "fillstyle": "none"}), ("test", {"ls": "-"})):
         for part, colour in COLOURS.items():
-            style = {"linestyle": line, "color": colour, "label": f"{split} {part}", "marker": "."}
+            style |= {"marker": "o", "markersize": 4, "color": colour, "label": f"{split} {part}"}
             if part != "joint":
                 losses.plot(epochs, [row[f"{split}_{part}_loss"] for row in history], **style)
-            wrong = [1 - row[f"{split}_{part}_accuracy"] for row in history]
-            accuracies.plot(epochs, np.maximum(wrong, 1e-4), **style)
-    losses.set(yscale="log", ylabel="loss (nats)", title=f"Loss ({source})")
-    accuracies.set(yscale="log", ylabel="accuracy", title=f"Accuracy ({source})")
-    _accuracy_axis(accuracies)
-    for axes in (losses, accuracies):
-        axes.set_xlabel("epoch")
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+            wrong = [max(1 - row[f"{split}_{part}_accuracy"], LEAST) for row in history]
+            accuracies.plot(epochs, wrong, **style)
+    _log_axis(losses, "loss (nats)")
+    _log_axis(accuracies, "accuracy")
+    for axes, name in ((losses, "Loss"), (accuracies, "Accuracy")):
+        axes.set_title(f"{name} ({source})")
         axes.legend(ncols=2, fontsize=9)
+        _epoch_axis(axes, epochs)
     return figure
 
 
-def _accuracy_axis(axes: Axes) -> None:
-    """Accuracies up to 99.99 %, each nine with as much room as the last; the data is the share wrong."""
-    shares = np.array([0.9, 0.5, 0.2, 0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.001, 0.0005, 0.0001])
-    lowest, highest = axes.get_ylim()
-    shown = shares[(shares >= lowest) & (shares <= highest)]
-    axes.set_yticks(shown, [f"{100 * (1 - share):.4g} %" for share in shown])
+def _epoch_axis(axes: Axes, epochs: Sequence[float]) -> None:
+    """Ticks at whole epochs, and half an epoch of room on both sides."""
+    axes.set(xlabel="epoch", xlim=(epochs[0] - 0.5, epochs[-1] + 0.5))
+    axes.xaxis.set_major_locator(ticker.MaxNLocator(steps=(1, 2, 5, 10), integer=True, min_n_ticks=1))
+
+
+def _log_axis(axes: Axes, label: str) -> None:
+    """A logarithmic axis from the tick below the data to the tick above it.
+
+    The data of an accuracy axis is the share wrong: each nine has as much room as the last, up to 99.99 %.
+    """
+    low, high = axes.dataLim.intervaly
+    ticks = TICKS[max(0, np.searchsorted(TICKS, low, "right") - 1) : np.searchsorted(TICKS, high) + 1]
+    axes.set(yscale="log", ylabel=label, ylim=(ticks[0] / 1.1, ticks[-1] * 1.1))
     axes.minorticks_off()
-    axes.set_ylim(highest, lowest)
+    axes.set_yticks(ticks, [f"{100 * (1 - tick):.4g} %" if label == "accuracy" else f"{tick:g}" for tick in ticks])
+    axes.yaxis.set_inverted(label == "accuracy")
 
 
 @rc_context(STYLE)
 def learning_rate(history: History, source: str) -> Figure:
     """The learning rate at the end of each epoch."""
-    figure = Figure(figsize=(5.5, 3.2), layout="constrained")
-    axes = figure.subplots()
-    axes.plot([row["epoch"] for row in history], [row["lr"] for row in history], ".-", color=BLUE)
-    axes.set(xlabel="epoch", ylabel="learning rate", title=f"Learning rate ({source})", ylim=(0, None))
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    return figure
+    axes = Figure(figsize=(5.5, 3.2)).subplots()
+    epochs = [row["epoch"] for row in history]
+    axes.plot(epochs, [row["lr"] for row in history], "o-", color=BLUE, markersize=4)
+    axes.set(ylabel="learning rate", title=f"Learning rate ({source})", ylim=(0, None))
+    _epoch_axis(axes, epochs)
+    return axes.figure
 
 
 @rc_context(STYLE)
 def truth_table(table: Any, source: str, withheld: Sequence[Sequence[int]] = ()) -> Figure:
     """The share of right sums for each digit and number, ``[10, 10]``; pairs withheld are framed."""
     shares = 100 * np.asarray(table)
-    figure = Figure(figsize=(7.2, 5.4), layout="constrained")
-    axes = figure.subplots()
-    lowest = min(99.0, float(np.nanmin(shares)))
-    picture = _cells(axes, shares, [[f"{share:.1f}" for share in row] for row in shares], lowest, 100)
-    axes.set(xlabel="number", ylabel="digit", title=f"Right sums, % ({source})")
+    texts = [[f"{share:.1f}" for share in row] for row in shares]
+    axes = _cells(shares, texts, min(99.0, np.nanmin(shares)), 100, "cividis")
+    note = f"\n(framed: the {len(withheld)} pairs withheld from training)" if withheld else ""
+    axes.set(xlabel=f"number{note}", title=f"Right sums, % ({source})")
     for digit, number in withheld:
-        corner = number - 0.46, digit - 0.46
-        axes.add_patch(Rectangle(corner, 0.92, 0.92, fill=False, edgecolor=RED, linewidth=2.5))
-    if withheld:
-        axes.set_xlabel(f"number\n(framed: the {len(withheld)} pairs withheld from training)")
-    figure.colorbar(picture, ax=axes, shrink=0.8)
-    return figure
+        axes.add_patch(Rectangle((number - 0.46, digit - 0.46), 0.92, 0.92, fill=False, edgecolor=RED, linewidth=2.5))
+    axes.figure.colorbar(axes.images[0], ax=axes, shrink=0.8)
+    return axes.figure
 
 
 @rc_context(STYLE)
@@ -143,83 +142,80 @@ def confusion(matrix: Any, source: str) -> Figure:
     """What each digit was read as, counted in pairs ``[10, 10]``; only the mistakes are coloured."""
     counts = np.asarray(matrix)
     wrong = np.where(np.eye(10, dtype=bool), np.nan, counts)
-    figure = Figure(figsize=(7.2, 5.4), layout="constrained")
-    axes = figure.subplots()
     texts = [[f"{count:,}" if count else "" for count in row] for row in counts]
-    _cells(axes, wrong, texts, 0, max(1, np.nanmax(wrong)), "Blues")
-    axes.set(xlabel="read as", ylabel="digit", title=f"Digits, in (image, number) pairs ({source})")
-    return figure
+    axes = _cells(wrong, texts, 0, max(1, np.nanmax(wrong)), "Blues")
+    axes.set(xlabel="read as", title=f"Digits, in (image, number) pairs ({source})")
+    return axes.figure
+
+
+def _cells(values: Any, texts: Sequence[Sequence[str]], low: float, high: float, colours: str) -> Axes:
+    """A 10×10 picture with a row for each digit and a text in each cell, white on dark cells."""
+    axes = Figure(figsize=(7.2, 5.4)).subplots()
+    colormap = colormaps[colours].with_extremes(bad="white")
+    picture = axes.imshow(values, cmap=colormap, vmin=low, vmax=high, aspect="auto")
+    axes.grid(False)
+    axes.set(xticks=range(10), yticks=range(10), ylabel="digit")
+    for (row, column), light in np.ndenumerate(picture.to_rgba(values)[..., :3].sum(-1)):
+        colour = "white" if light < 1.5 else "black"
+        axes.text(column, row, texts[row][column], ha="center", va="center", color=colour, fontsize=9)
+    return axes
 
 
 @rc_context(STYLE)
-def lr_range(
-    rates: Sequence[float],
-    losses: Sequence[float],
-    smoothed: Sequence[float],
-    suggestion: float | None,
-    own: float,
-    source: str,
-) -> Figure:
-    """The loss while the rate rises, the rate suggested and the recipe's `own`."""
-    figure = Figure(figsize=(7.2, 4.2), layout="constrained")
-    axes = figure.subplots()
+def lr_range(rates: Any, losses: Any, smoothed: Any, suggestion: float | None, recipe_lr: float, source: str) -> Figure:
+    """The loss while the rate rises, the rate suggested and the recipe's rate."""
+    axes = Figure(figsize=(7.2, 4.2)).subplots()
     axes.plot(rates, losses, color=BLUE, alpha=0.25, linewidth=1, label="each batch")
     axes.plot(rates, smoothed, color=BLUE, linewidth=2, label="smoothed")
     if suggestion is not None:
-        label = f"suggested: {suggestion:.2g}"
-        axes.axvline(suggestion, color=RED, label=label)
-    axes.axvline(own, color=GREEN, linestyle="--", label=f"the recipe's: {own:g}")
+        axes.axvline(suggestion, color=RED, label=f"suggested: {suggestion:.2g}")
+    axes.axvline(recipe_lr, color=GREEN, linestyle="--", label=f"the recipe's: {recipe_lr:g}")
     axes.set(xscale="log", xlabel="learning rate", ylabel="loss (nats)", title=f"Range test ({source})")
-    axes.set_ylim(0, 1.6 * max(smoothed[0], np.median(smoothed)))  # what blows up runs off the top
+    axes.set_ylim(0, 1.6 * max(smoothed[0], np.median(smoothed)))  # a loss that blows up runs off the top
     axes.legend(fontsize=9)
-    return figure
+    return axes.figure
 
 
 @rc_context(STYLE)
-def comparison(
-    shares: Mapping[str, Mapping[str, Sequence[float]]],
-    published: Mapping[str, Mapping[str, Sequence[float]]],
-    source: str,
-) -> Figure:
+def comparison(accuracies: Accuracies, published: Accuracies, source: str) -> Figure:
     """Accuracies of recipes: a dot for each run, a bar for their mean, a diamond for what was published.
 
     Args:
-        shares: for each recipe its runs' digit, sum and joint accuracies, as fractions.
+        accuracies: for each recipe its runs' digit, sum, joint and perhaps withheld_sum accuracies, as fractions.
         published: for a recipe the digit and sum accuracies of the system it reproduces, in %.
-        source: of the images tested on, for the heading.
     """
-    figure = Figure(figsize=(max(6.5, 2.2 + 1.3 * len(shares)), 4.6), layout="constrained")
-    axes = figure.subplots()
-    for offset, (part, colour) in zip((-0.22, 0, 0.22), COLOURS.items(), strict=True):
-        for place, (recipe, of) in enumerate(shares.items()):
-            wrong = np.maximum(1 - np.asarray(of[part]), 1e-4)
-            at = place + offset
-            axes.plot([at] * len(wrong), wrong, ".", color=colour, alpha=0.6)
-            axes.plot([at - 0.09, at + 0.09], [wrong.mean()] * 2, color=colour, linewidth=2.5)
+    labels = {"digit": "digit", "sum": "sum", "joint": "joint", "withheld_sum": "sum of withheld pairs"}
+    parts = [part for part in labels if any(part in runs for runs in accuracies.values())]
+    axes = Figure(figsize=(max(7, 4 + 1.3 * len(accuracies)), 4.6)).subplots()
+    for part, offset in zip(parts, 0.22 * (np.arange(len(parts)) - (len(parts) - 1) / 2), strict=True):
+        colour = COLOURS.get(part, RED)
+        axes.plot([], [], ".-", color=colour, label=f"{labels[part]}: each run, and their mean")
+        for place, (recipe, runs) in zip(np.arange(len(accuracies)) + offset, accuracies.items(), strict=True):
             for value in published.get(recipe, {}).get(part, ()):
-                axes.plot(at, 1 - value / 100, "D", color=colour, fillstyle="none", markersize=8)
-    for part, colour in COLOURS.items():
-        axes.plot([], [], ".-", color=colour, label=f"{part}: each run, and their mean")
-    if any(recipe in published for recipe in shares):
+                axes.plot(place, 1 - value / 100, "D", color=colour, fillstyle="none", markersize=8)
+            if part in runs:
+                wrong = np.maximum(1 - np.asarray(runs[part]), LEAST)
+                axes.plot([place] * len(wrong), wrong, ".", color=colour, alpha=0.6)
+                axes.plot([place - 0.09, place + 0.09], [wrong.mean()] * 2, color=colour, linewidth=2.5)
+    if any(recipe in published for recipe in accuracies):
         axes.plot([], [], "D", color="gray", fillstyle="none", label="published for that system")
-    axes.set(yscale="log", ylabel="accuracy", title=f"Recipes compared ({source})")
-    axes.set_xticks(range(len(shares)), list(shares))
+    axes.set_title(f"Recipes compared ({source})")
+    axes.set_xticks(range(len(accuracies)), list(accuracies))
     axes.grid(False, axis="x")
-    _accuracy_axis(axes)
+    _log_axis(axes, "accuracy")
     axes.legend(fontsize=9, loc="upper left", bbox_to_anchor=(1, 1))
+    return axes.figure
+
+
+@rc_context(STYLE)
+def number_line(places: Mapping[str, Any], source: str) -> Figure:
+    """The places of the digits and of the numbers on the line, each [E + 1, 10]; row 0 is before training."""
+    figure = Figure(figsize=(9, 4.2))
+    for axes, name in zip(figure.subplots(1, 2), ("digit", "number"), strict=True):
+        lines = np.asarray(places[name])
+        for value, colour in enumerate(colormaps["viridis"](np.linspace(0, 0.85, 10))):
+            axes.plot(lines[:, value], color=colour)
+            axes.annotate(f" {value}", (len(lines) - 1, lines[-1, value]), va="center", color=colour)
+        axes.set(ylabel="place on the line", title=f"{name}s ({source})".capitalize())
+        _epoch_axis(axes, range(len(lines)))
     return figure
-
-
-def _cells(
-    axes: Axes, values: Any, texts: Sequence[Sequence[str]], low: float, high: float, colours: str = "cividis"
-) -> Any:
-    """A 10×10 picture with a text in each cell, white on dark cells."""
-    picture = axes.imshow(values, cmap=colours, vmin=low, vmax=high, aspect="auto")
-    axes.grid(False)
-    axes.set_xticks(range(10))
-    axes.set_yticks(range(10))
-    for (row, column), value in np.ndenumerate(values):
-        dark = not np.isnan(value) and sum(picture.to_rgba(value)[:3]) < 1.5
-        colour = "white" if dark else "black"
-        axes.text(column, row, texts[row][column], ha="center", va="center", color=colour, fontsize=9)
-    return picture

@@ -1,199 +1,177 @@
-"""From a picture of a handwritten digit to an answer: read it, lay it out as MNIST does, ask the network."""
+"""Read a picture of a handwritten digit, lay it out as MNIST does, and let the network predict."""
 
 import io
-import math
 import os
 import warnings
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from PIL import Image, ImageOps
-from torch import Tensor
+from scipy import ndimage
+from torch import Tensor, nn
 
-from .data import NUMBERS, InputError, mnist_layout, normalise, one_hot_number
-from .models import TwoInputNet
+from .data import NUMBERS, normalise, one_hot_number
+from .errors import InputError
+from .sources import mnist_layout
 
 FORMATS = ("PNG", "JPEG", "BMP", "GIF")
-SIDE = 384  # pixels: a larger picture is made smaller before anything is looked for in it
-FAINTEST = 0.15  # share of the paper's brightness that the ink must take away, or there is no ink
-STRONG = 0.4  # of the darkest ink: what is surely ink
-THINNEST = 1.8  # pixels of MNIST's 20×20 box: a thinner stroke is made thicker
-SPECK = 0.05  # share of the largest stroke's area: a smaller patch of ink is dirt
-UNSURE = 0.2  # a largest probability below it is nearly uniform
+MAX_PIXELS = 25_500_000  # A JPEG may have twice as many, because it can be decoded at a reduced size.
+MAX_SIDE = 384  # A larger picture is shrunk to this many pixels on its longer side.
+MIN_CONTRAST = 0.15  # Ink must take away this share of the paper's brightness, or the page is blank.
+STRONG_INK = 0.4  # A pixel with this share of the darkest ink certainly belongs to a stroke.
+MIN_STROKE_WIDTH = 1.8  # Thinner strokes are thickened. The unit is a pixel of MNIST's 20×20 box.
+MIN_PATCH_AREA = 0.05  # A patch of ink below this share of the largest patch's area is dirt.
+MIN_PROBABILITY = 0.2  # If the largest probability is lower, the probabilities are nearly uniform.
 
 
 class Prediction(NamedTuple):
-    """What the network says of one image and one number."""
+    """The network's answer for one image and one number."""
 
     digit: int
     sum: int
     digit_probabilities: list[float]  # [10]
     sum_probabilities: list[float]  # [19]
-    seen: Tensor  # uint8 [28, 28]: the image as the network saw it
+    pixels: Tensor  # uint8 [28, 28]: the image as the network received it, before normalisation
 
 
-def predict(model: TwoInputNet, image: Any, number: int) -> Prediction:
-    """Read the digit in an image and add a number to it.
+def predict(model: nn.Module, image: Any, number: int) -> Prediction:
+    """Read the digit in an image and add a number to it; warn if the probabilities are nearly uniform.
 
     Args:
-        model: on any device, in evaluation mode, as `load_pretrained` and `read_run` return it.
-        image: one digit, dark on light or light on dark: a path, the bytes of a file, a Pillow image or an
-            array [H, W], [H, W, 3] or [H, W, 4].
+        model: a network in evaluation mode. Its ``forward(image, number)`` takes float32 [B, 1, 28, 28] and
+            one-hot [B, 10]; it returns the digit's log_probs [B, 10] and the sum's logits [B, 19].
+        image: the path of a picture, its bytes, or a Pillow image or array as `to_mnist` takes it.
         number: 0–9.
 
     Raises:
-        InputError: a number that is not 0–9, or an image that cannot be read or has no ink.
+        InputError: The number is not 0–9, the image cannot be used, or the network's answer is NaN.
     """
     if isinstance(number, bool) or number not in range(NUMBERS):
         raise InputError(f"number must be a whole number from 0 to 9, not {number!r}")
-    name = f"{os.fspath(image)}: " if isinstance(image, str | os.PathLike) else ""
+    prefix = f"{os.fspath(image)}: " if isinstance(image, str | os.PathLike) else ""
     try:
-        if name or isinstance(image, bytes):
-            image = read_image(image)
-        seen = to_mnist(image)
+        pixels = to_mnist(read_image(image) if prefix or isinstance(image, bytes) else image)
     except InputError as error:
-        raise InputError(f"{name}{error}") from error
-    device = next(model.parameters()).device
+        raise InputError(f"{prefix}{error}") from error
+    device = next(model.parameters(), pixels).device
+    one_hot = one_hot_number(torch.tensor([int(number)]))
     with torch.inference_mode():
-        digit, sum = model(
-            normalise(seen[None]).to(device), one_hot_number(torch.tensor([number])).to(device)
-        )
-    digit, sum = digit[0].exp().cpu(), sum[0].softmax(0).cpu()
-    if digit.max() < UNSURE or sum.max() < UNSURE:
-        warnings.warn("the probabilities are nearly uniform: the network cannot tell", stacklevel=2)
-    return Prediction(int(digit.argmax()), int(sum.argmax()), digit.tolist(), sum.tolist(), seen)
+        log_probs, logits = model(normalise(pixels[None]).to(device), one_hot.to(device))
+    probabilities = log_probs[0].exp().cpu(), logits[0].softmax(0).cpu()
+    if not torch.cat(probabilities).isfinite().all():
+        raise InputError("the network's answer is not a number: train it again or use other weights")
+    if min(p.max() for p in probabilities) < MIN_PROBABILITY:
+        warnings.warn(f"{prefix}the probabilities are nearly uniform: the network cannot tell", stacklevel=2)
+    digit, sum = (int(p.argmax()) for p in probabilities)
+    return Prediction(digit, sum, *(p.tolist() for p in probabilities), pixels)
 
 
 def read_image(source: str | os.PathLike | bytes) -> Image.Image:
-    """Read a picture and turn it the way up that its EXIF data says.
+    """Decode a picture and turn it upright as its EXIF data says. A large JPEG is decoded at a reduced size.
 
     Args:
         source: the path of a PNG, JPEG, BMP or GIF file, or its bytes.
 
     Raises:
-        InputError: no such file, no picture, a damaged, an animated or a huge one. A huge one is refused by
-            its header, before it is decoded.
+        InputError: The file is missing, empty, damaged, animated or of another format, or its header says
+            that it has too many pixels. It is not decoded then.
     """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             image = Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=FORMATS)
-        animated = image.format != "MPO" and getattr(image, "is_animated", False)  # MPO: a phone's JPEG
         with image:
-            image.draft(None, (2 * SIDE, 2 * SIDE))  # a JPEG is decoded no larger than needed
-            turned = ImageOps.exif_transpose(image)
+            jpeg = image.format in ("JPEG", "MPO")  # MPO: a phone's JPEG with several pictures
+            if image.width * image.height > (2 * MAX_PIXELS if jpeg else MAX_PIXELS):
+                raise Image.DecompressionBombError
+            animated = not jpeg and getattr(image, "is_animated", False)
+            image.draft(None, (2 * MAX_SIDE, 2 * MAX_SIDE))
+            image.load()
+            ImageOps.exif_transpose(image, in_place=True)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise InputError(
-            f"the image has more than {Image.MAX_IMAGE_PIXELS:,} pixels: make it smaller"
-        ) from error
+        limits = f"{MAX_PIXELS:,} (JPEG: {2 * MAX_PIXELS:,})"
+        raise InputError(f"the image has more than {limits} pixels: make it smaller") from error
     except Image.UnidentifiedImageError as error:
-        raise InputError("not a PNG, JPEG, BMP or GIF image") from error
-    except OSError as error:
-        reason = error.strerror or "the image is truncated or damaged"
+        raise InputError("it is empty" if source == b"" else "not a PNG, JPEG, BMP or GIF image") from error
+    except Exception as error:  # Pillow's decoders raise many kinds of errors for damaged files.
+        reason = getattr(error, "strerror", None) or "the image is truncated or damaged"
         raise InputError(reason[0].lower() + reason[1:]) from error
-    except Exception as error:  # Pillow's decoders answer damage with errors of many kinds
-        raise InputError("the image is damaged") from error
     if animated:
         raise InputError("the image is animated: save one frame of it")
-    return turned
+    return image
 
 
 def to_mnist(image: Any) -> Tensor:
-    """Find the ink of the one digit in a picture and lay it out as MNIST does.
+    """Find the ink of the one digit in a picture, dark or light, and lay it out as MNIST does.
 
     Args:
-        image: a Pillow image, or an array [H, W], [H, W, 3] or [H, W, 4].
+        image: a Pillow image, or an array [H, W], [H, W, 3] or [H, W, 4]. Its values span 0–255 (uint8),
+            0–65535 (uint16), or for other types the first of 0–1, 0–255 and 0–65535 that holds them all.
 
     Returns:
         uint8 [28, 28], where 255 is ink.
 
     Raises:
-        InputError: no picture, one of less than 4×4 pixels, or a blank one.
+        InputError: This is no image, it is smaller than 4×4 pixels, or it is blank.
     """
-    pixels = _pixels(image)
-    if min(pixels.shape[1:]) < 4:
+    channels = _channels(image)
+    if min(channels.shape[1:]) < 4:
         raise InputError("the image is too small: a digit needs 4×4 pixels or more")
-    ink = max((_ink(channel) for channel in pixels), key=_darkest)  # the colour it stands out best in
-    darkest = _darkest(ink)
-    if darkest < FAINTEST:
+    inks = np.stack([_ink(channel) for channel in channels])
+    # The mean of 3×3 pixels is measured, so that a single dark pixel does not count as ink.
+    contrasts = ndimage.uniform_filter(inks, (1, 3, 3), mode="constant").max((1, 2))
+    ink, contrast = inks[contrasts.argmax()], contrasts.max()
+    if contrast < MIN_CONTRAST:
         raise InputError("the image has no ink: it is a blank page, or the digit is too faint")
-    strokes = _without_specks(ink > STRONG * darkest)
-    rows, columns = (strokes.any(dim).nonzero() for dim in (1, 0))
-    pixel = max(int(side[-1] - side[0]) + 1 for side in (rows, columns)) / 20  # one of MNIST's
-    near = _highest(strokes.float(), max(1, round(pixel)))  # a stroke's soft edge belongs to it
-    far = ink[_highest(near, max(1, round(pixel))) == 0]
-    noise = min(1.5 * float(far.quantile(0.99)) if len(far) else 0.0, STRONG * darkest)
-    ink = (ink * near).where(ink > noise, 0.0) / ink[strokes].quantile(0.95)
-    inside = -_highest(-strokes.float(), 1)
-    width = 2 * strokes.sum() / (strokes.sum() - inside.sum()).clamp(min=1)  # area by half the outline
-    thicken = max(0, round(float(THINNEST * pixel - width) / 2))
-    return mnist_layout(_highest(ink.clamp(0, 1), thicken))
+    strokes = ink > STRONG_INK * contrast
+    # Patches that are small beside the largest are dirt. Dilation first joins the parts of a broken stroke.
+    labels, _ = ndimage.label(ndimage.maximum_filter(strokes, 2 * (max(strokes.shape) // 128) + 3))
+    areas = np.bincount(labels[strokes])
+    strokes &= (areas >= MIN_PATCH_AREA * areas.max())[labels]
+    box = ndimage.find_objects(strokes.astype(int))[0]
+    scale = max(side.stop - side.start for side in box) / 20  # pixels of the picture per pixel of MNIST
+    window = 2 * max(1, round(scale)) + 1
+    near = ndimage.maximum_filter(strokes, window)  # the strokes with their soft edges
+    background = ink[~ndimage.maximum_filter(near, window)]
+    noise = 1.5 * np.quantile(background, 0.99) if background.size else 0
+    ink = np.where(near & (ink > min(noise, STRONG_INK * contrast)), ink, 0) / np.quantile(ink[strokes], 0.95)
+    outline = strokes & ~ndimage.minimum_filter(strokes, 3)
+    width = 2 * strokes.sum() / max(1, outline.sum())  # A stroke's outline runs along both of its sides.
+    thicken = max(0, round((MIN_STROKE_WIDTH * scale - width) / 2))
+    return mnist_layout(torch.from_numpy(ndimage.maximum_filter(ink.clip(0, 1), 2 * thicken + 1)).float())
 
 
-def _pixels(image: Any) -> Tensor:
-    """A picture as float [C, H, W] in 0…1, at most `SIDE` long; what is transparent becomes paper."""
+def _channels(image: Any) -> np.ndarray:
+    """Return a picture's colours as float32 [C, H, W] in 0…1, shrunk to at most `MAX_SIDE`, without alpha."""
     try:
         if not isinstance(image, Image.Image) or image.mode[0] in "IF":
-            array = np.nan_to_num(np.asarray(image))
-            if array.dtype != np.uint8:  # 16 bits, 0…1, …: from its darkest to its brightest
-                array = array.astype(float) - np.min(array)
-                array = np.uint8(255 * array / max(array.max(), 1e-9))
-            image = Image.fromarray(array)
+            array = np.asarray(image)
+            scales = {np.uint8: [255], np.uint16: [65535]}.get(array.dtype.type, [1, 255, 65535])
+            scale = next(scale for scale in scales if 0 <= array.min() <= array.max() <= scale)
+            image = Image.fromarray(np.uint8(array * np.float32(255 / scale)))
         clear = image.has_transparency_data
-        grey = image.mode in ("1", "L")
-        image = image.convert("RGBA" if clear else "L" if grey else "RGB")
-        image.thumbnail((SIDE, SIDE))
-    except (TypeError, ValueError, OSError) as error:
-        raise InputError("not an image, nor an array [H, W], [H, W, 3] or [H, W, 4]") from error
-    pixels = torch.from_numpy(np.array(image)).float().reshape(image.height, image.width, -1) / 255
-    pixels = pixels.permute(2, 0, 1)
+        image = image.convert("RGBA" if clear else "L" if image.mode in ("1", "L") else "RGB")
+        image.thumbnail((MAX_SIDE, MAX_SIDE))
+    except (TypeError, ValueError, OSError, StopIteration) as error:
+        arrays = "[H, W], [H, W, 3] or [H, W, 4] with values 0–1, 0–255 or 0–65535"
+        raise InputError(f"not an image, nor an array {arrays}") from error
+    pixels = np.array(image, np.float32).reshape(image.height, image.width, -1).transpose(2, 0, 1) / 255
     if not clear:
         return pixels
-    colour, opaque = pixels[:3], pixels[3]
-    mean = (colour * opaque).sum() / (3 * opaque.sum()).clamp(min=1e-9)
-    # Ink on nothing gets paper of the other brightness; a page with holes gets its own.
-    paper = mean.round() if opaque.mean() > 0.5 else 1 - mean.round()
-    return colour * opaque + paper * (1 - opaque)
+    colour, alpha = pixels[:3], pixels[3]
+    mean = np.round((colour * alpha).sum() / max(3 * alpha.sum(), 1e-9))
+    # A mostly transparent picture is ink alone: its paper has the other brightness. Else alpha makes holes.
+    return colour * alpha + (mean if alpha.mean() > 0.5 else 1 - mean) * (1 - alpha)
 
 
-def _ink(page: Tensor) -> Tensor:
-    """How much of the paper's brightness is missing, float [H, W] in 0…1: shadows divide out."""
-    reach = min(page.shape) // 4
-    highest, lowest = _highest(page, reach), -_highest(-page, reach)
-    if (page - (highest + lowest) / 2).mean() < 0:  # most is nearer the darkest around: light on dark
-        page, highest = 1 - page, 1 - lowest
-    # A closing: whatever is dark and narrower than `reach` is filled with the paper around it.
-    paper = -_highest(-highest, reach)
-    ink = 1 - page / paper.clamp(min=0.05)
-    return (ink - ink.quantile(0.3)).clamp(min=0)  # noise lifts the paper that a closing finds
-
-
-def _highest(x: Tensor, reach: int) -> Tensor:
-    """The highest value within `reach` pixels, float [H, W]; the steps grow, so that they are few."""
-    done = 0
-    while done < reach:
-        step = min(2 * done + 1, reach - done)
-        x = F.pad(x[None, None], (step,) * 4, value=-torch.inf)
-        x = F.max_pool2d(x, 3, 1, dilation=step)[0, 0]
-        done += step
-    return x
-
-
-def _darkest(ink: Tensor) -> float:
-    """The most ink in any 3×3 pixels: one bright pixel is no ink."""
-    return float(F.avg_pool2d(ink[None, None], 3, 1, 1).max())
-
-
-def _without_specks(mask: Tensor) -> Tensor:
-    """bool [H, W] without the connected patches that are small beside the largest."""
-    cell = math.ceil(max(mask.shape) / 64)  # patches are told apart on a coarse grid
-    coarse = F.max_pool2d(mask.float()[None, None], cell, ceil_mode=True)[0, 0]
-    label = torch.arange(1.0, coarse.numel() + 1).view(coarse.shape) * coarse
-    while not torch.equal(label, grown := _highest(label, 1) * coarse):
-        label = grown
-    _, patch, area = label.unique(return_inverse=True, return_counts=True)
-    area = area[patch] * coarse
-    large = (area >= SPECK * area.max()).repeat_interleave(cell, 0).repeat_interleave(cell, 1)
-    return mask & large[: mask.shape[0], : mask.shape[1]]
+def _ink(page: np.ndarray) -> np.ndarray:
+    """Return the share of the paper's brightness that is missing, float [H, W] in 0…1, without shadows."""
+    window = 2 * (min(page.shape) // 4) + 1
+    middle = (ndimage.maximum_filter(page, window) + ndimage.minimum_filter(page, window)) / 2
+    if page.mean() < middle.mean():  # Most pixels are nearer to the darkest ones: light ink on dark paper.
+        page = 1 - page
+    # Grey closing fills whatever is dark and narrower than the window with the paper around it.
+    paper = ndimage.grey_closing(page, (window, window))
+    ink = 1 - page / paper.clip(min=0.05)
+    return (ink - np.quantile(ink, 0.3)).clip(min=0)  # Noise makes the closing find too bright a paper.

@@ -1,136 +1,96 @@
-"""The recipes: named, complete experiments. This file imports no torch, so that `--help` is quick."""
+"""The recipes: named, complete experiments. This file imports no torch, so that ``--help`` is quick."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import Any, Literal
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from .checks import check_recipe
+
+# Each of our networks by a short name, and where it is defined. Any "package.module:Name" does as well.
+MODELS = {
+    "adder": "mnist_adder.models:AdderNet",
+    "wide": "mnist_adder.models:WideNet",
+    "exact-adder": "mnist_adder.models:ExactAdderNet",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """All that a training needs besides data, device and seed."""
+    """All that a training needs besides its data, its device and its seed.
+
+    Raises:
+        InputError: a setting that is no choice or out of range, see `checks.CHOICES` and `checks.RANGES`.
+    """
 
     name: str
-    about: str
-    model: str | Callable[[], Any]  # a name in `models.MODELS`, or what makes a `TwoInputNet`
-    epochs: int  # on MNIST
-    digits_epochs: int  # on the bundled digits, which are 42 times fewer
+    about: str = ""
+    model: str | Callable[[], Any]  # a name in `MODELS`, "package.module:Name", or what makes a network
+    epochs: int | Mapping[str, int]  # the same for all data, or by the name of the data source
 
     batch_size: int = 128
-    optimizer: Literal["sgd", "adam"] = "sgd"
-    lr: float  # the peak where the schedule is "one-cycle"
-    momentum: float = 0.9  # SGD's
-    nesterov: bool = False
-    weight_decay: float = 0.0
-    schedule: Literal["one-cycle", "constant"] = "constant"
-    rising: float = 0.3  # share of a one-cycle schedule in which the rate rises
-    averaging: Literal["ema", "swa"] | None = None
-    averaged_share: float = 0.25  # swa: the last share of the steps; ema: its time constant
+    optimizer: str = "SGD"  # a class of torch.optim
+    optimizer_options: Mapping[str, Any] = field(default_factory=dict)  # its arguments besides lr
+    lr: float  # the peak, unless the schedule is "constant"
+    schedule: str = "constant"
+    pct_start: float = 0.3  # share of a one-cycle schedule in which the rate rises
+    averaging: str | None = None
+    averaged_share: float = 0.25  # swa averages this last share of the steps; ema looks back over it
 
-    digit_weight: float = 1.0
+    digit_weight: float = 1.0  # of the two parts of the loss
     sum_weight: float = 1.0
     label_smoothing: float = 0.0  # of the digit's loss
 
     fixed_numbers: bool = False  # one number per image, drawn once
-    rotate: float = 0.0  # augmentation: degrees,
-    shift: float = 0.0  # share of the image's side,
-    zoom: float = 0.0  # share of the size,
-    slant: float = 0.0  # sideways, as a share of the height
+    degrees: float = 0.0  # augmentation, see `augment.random_affine`
+    translate: float = 0.0
+    scale: float = 0.0
+    shear: float = 0.0
+
+    def __post_init__(self) -> None:
+        check_recipe(self, MODELS)
 
     def length(self, source: str) -> int:
-        """Epochs on a data source."""
-        return self.digits_epochs if source == "digits" else self.epochs
+        """The number of epochs on a data source; a source without a length of its own has MNIST's."""
+        if isinstance(self.epochs, Mapping):
+            return self.epochs.get(source, self.epochs.get("mnist", max(self.epochs.values())))
+        return self.epochs
 
 
-_ADDER = Recipe(
+ADDER = Recipe(
     name="adder",
     about="ours: a small CNN, a learned adder, one-cycle SGD, affine augmentation",
     model="adder",
     epochs=40,
-    digits_epochs=40,
+    optimizer_options={"momentum": 0.9, "nesterov": True, "weight_decay": 5e-4},
     lr=0.1,
-    nesterov=True,
-    weight_decay=5e-4,
     schedule="one-cycle",
-    rising=0.2,
-    rotate=12,
-    shift=0.07,
-    zoom=0.12,
-    slant=0.12,
+    pct_start=0.2,
+    degrees=12,
+    translate=0.07,
+    scale=0.12,
+    shear=7,
 )
-
-_STUCK = Recipe(
-    name="stuck",
-    about="published system B: softmax before cross-entropy, the sum's loss only",
-    model="stuck",
-    epochs=10,
-    digits_epochs=100,
-    batch_size=32,
-    optimizer="adam",
-    lr=0.01,
+SPEEDRUN = Recipe(
+    name="speedrun",
+    about="the published headline in one epoch: a wider CNN, smoothed labels, no augmentation",
+    model="wide",
+    epochs={"mnist": 1, "digits": 30},
+    optimizer_options={"momentum": 0.9, "nesterov": True, "weight_decay": 5e-4},
+    lr=0.4,
+    schedule="one-cycle",
+    pct_start=0.25,
+    label_smoothing=0.1,
+)
+EXACT = replace(
+    ADDER,
+    name="exact-adder",
+    about="ours with the adder that has no parameter: the bound for every learned one",
+    model="exact-adder",
+)
+SUMS_ONLY = replace(
+    EXACT,
+    name="sums-only",
+    about="the exact adder, trained on the sum's loss alone, without a digit label",
     digit_weight=0.0,
 )
-
-_RECIPES = (
-    _ADDER,
-    Recipe(
-        name="speedrun",
-        about="the published headline in one epoch: a wider CNN, smoothed labels, no augmentation",
-        model="wide",
-        epochs=1,
-        digits_epochs=30,
-        lr=0.4,
-        nesterov=True,
-        weight_decay=5e-4,
-        schedule="one-cycle",
-        rising=0.25,
-        label_smoothing=0.1,
-    ),
-    replace(
-        _ADDER,
-        name="exact-adder",
-        about="ours with the parameter-free adder: the bound for every learned one",
-        model="exact-adder",
-    ),
-    replace(
-        _ADDER,
-        name="sums-only",
-        about="the parameter-free adder, trained on the sum's loss alone, without a digit label",
-        model="exact-adder",
-        digit_weight=0.0,
-    ),
-    Recipe(
-        name="cascade",
-        about="published system A: raw pixels, numbers drawn once, plain SGD",
-        model="cascade",
-        epochs=25,
-        digits_epochs=100,
-        lr=0.01,
-        fixed_numbers=True,
-    ),
-    _STUCK,
-    replace(
-        _STUCK,
-        name="unstuck",
-        about="system B mended: scores to the loss, both losses, a sane rate",
-        model="unstuck",
-        lr=0.001,
-        digit_weight=1.0,
-    ),
-    Recipe(
-        name="shared-trunk",
-        about="published system C: one trunk, two heads, one-cycle, weights averaged at the end",
-        model="shared-trunk",
-        epochs=20,
-        digits_epochs=100,
-        # Ours, where the published facts are silent: Nesterov momentum, weight decay, the last quarter
-        # averaged. The peak rate is what its range test suggested.
-        lr=0.166,
-        nesterov=True,
-        weight_decay=1e-4,
-        schedule="one-cycle",
-        averaging="swa",
-        averaged_share=0.25,
-    ),
-)
-
-RECIPES = {recipe.name: recipe for recipe in _RECIPES}
+RECIPES = {recipe.name: recipe for recipe in (ADDER, SPEEDRUN, EXACT, SUMS_ONLY)}

@@ -1,0 +1,137 @@
+"""The device, the processes that torchrun started, and the clock: what a training needs of the machine."""
+
+import os
+import platform
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, redirect_stdout
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from .data import derive_seed
+from .errors import InputError
+
+
+def available_devices() -> list[str]:
+    """The kinds of device that are here, the fastest first."""
+    return [torch.accelerator.current_accelerator().type, "cpu"] if torch.accelerator.is_available() else ["cpu"]
+
+
+def gpu_check(seed: int = 0, device: str = "auto", *, deterministic: bool = False) -> torch.device:
+    """Choose the device, seed every random generator, print both, and return the device.
+
+    Args:
+        seed: for PyTorch's generators on all devices, which draw initial weights and dropout.
+        device: ``"auto"`` takes the accelerator (CUDA, Apple's MPS, …) where there is one, else the CPU.
+        deterministic: ask for deterministic kernels, which the CPU has anyway.
+
+    Raises:
+        InputError: a device that is not there, or too few devices for the processes that torchrun started.
+    """
+    available = available_devices()
+    if device not in ("auto", *available):
+        raise InputError(f"there is no {device} device here: use --device auto or --device {available[0]}")
+    chosen = torch.device(available[0] if device == "auto" else device)
+    if deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS requires it
+        torch.use_deterministic_algorithms(True)
+    torch.manual_seed(seed)
+    if chosen.type != "cpu":
+        count, processes = torch.accelerator.device_count(), int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+        if processes > count:
+            raise InputError(f"{processes} processes need as many devices, and there are {count}: start fewer")
+        chosen = torch.device(chosen.type, dist.get_node_local_rank(fallback_rank=0))
+        torch.accelerator.set_device_index(chosen.index)
+    python = platform.python_version()
+    print(f"device: {device_name(chosen)} | torch {torch.__version__} | Python {python} | seed {seed}")
+    return chosen
+
+
+def device_name(device: torch.device) -> str:
+    """The device in words, as a report of times must name it."""
+    if device.type == "cuda":
+        gpu = torch.cuda.get_device_properties(device)
+        return f"{gpu.name} ({gpu.total_memory / 2**30:.0f} GiB), CUDA {torch.version.cuda}"
+    if device.type != "cpu":
+        return f"{device.type} ({platform.machine()})"
+    return f"CPU ({platform.machine()}, {torch.get_num_threads()} thread{'s' * (torch.get_num_threads() > 1)})"
+
+
+def place(model: nn.Module, device: torch.device | str) -> nn.Module:
+    """Move a network to a device; on the CPU in the memory layout in which it is fastest there."""
+    if torch.device(device).type != "cpu":
+        return model.to(device)
+    # glibc gives freed memory back to Linux, to be handed it again page by page in the next step, until a
+    # block of 32 MB, the most that moves this threshold (see mallopt(3)), has been freed once.
+    torch.empty(2**25 - 2**13, dtype=torch.uint8)
+    return model.to(device, memory_format=getattr(model, "memory_format", torch.contiguous_format))
+
+
+class Clock:
+    """Adds up the seconds that pass inside ``with clock:``, until the device has finished its work."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device, self.seconds = device, 0.0
+
+    def __enter__(self) -> None:
+        self._started = self._now()
+
+    def __exit__(self, *_: object) -> None:
+        self.seconds += self._now() - self._started
+
+    def _now(self) -> float:
+        if self.device.type in available_devices()[:-1]:
+            torch.accelerator.synchronize(self.device)
+        return time.perf_counter()
+
+    def state_dict(self) -> dict[str, float]:  # a checkpoint keeps it
+        return {"seconds": self.seconds}
+
+    def load_state_dict(self, state: dict[str, float]) -> None:
+        self.seconds = state["seconds"]
+
+
+@contextmanager
+def process_group() -> Iterator[None]:
+    """Join the processes that torchrun started; only rank 0 prints, and torchrun ends all when one fails."""
+    dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
+    with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere) if rank() > 0 else nullcontext():
+        yield
+    dist.destroy_process_group()
+
+
+def rank() -> int:
+    """The number of this process among all, from 0."""
+    return dist.get_rank() if dist.is_initialized() else 0
+
+
+def world_size() -> int:
+    """How many processes train together."""
+    return dist.get_world_size() if dist.is_initialized() else 1
+
+
+def seed_epoch(seed: int, epoch: int) -> None:
+    """Seed what is drawn inside the network (dropout) in an epoch, differently for each process."""
+    torch.manual_seed(derive_seed(seed, epoch, rank()))
+
+
+def distribute(model: nn.Module) -> nn.Module:
+    """The network as it is trained: with gradients averaged over all processes where there are several."""
+    return DistributedDataParallel(model) if world_size() > 1 else model
+
+
+def sum_over_processes(tensor: Tensor) -> None:
+    """Add up a tensor over all processes, in place."""
+    if dist.is_initialized():
+        dist.all_reduce(tensor)
+
+
+def from_rank_0(value: str | None) -> str | None:
+    """The value that rank 0 gives; the others wait for it."""
+    values = [value]
+    if dist.is_initialized():
+        dist.broadcast_object_list(values)
+    return values[0]

@@ -1,0 +1,1 @@
+"""The three published systems: their networks, their recipes, their figures, and ours beside them."""

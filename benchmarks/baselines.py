@@ -1,8 +1,8 @@
-"""Other people's input pipelines and their training loop, written afresh from the published facts.
+"""The baselines: the input pipelines of the published systems and a training loop, written from the published facts.
 
 Each pipeline is a function of a split and a batch size; what it returns gives, when called, the batches of
-one epoch: ``(image, number, digit, sum)``. Where the facts are silent the faster choice is taken: no worker
-processes (`DataLoader`'s default, and the fastest for images in memory on two cores), no waiting for the
+one epoch: ``(image, number, digit, sum)``. Where the facts are silent, the faster choice is taken: no worker
+processes (`DataLoader`'s default, and the fastest for images in memory on two cores), and no waiting for the
 loss within an epoch.
 """
 
@@ -24,7 +24,7 @@ Epoch = Callable[[], Iterator[Batch]]
 
 
 class FixedNumbers(Dataset):
-    """System A's: raw pixels 0…255, a number per image drawn once, number and sum one-hot."""
+    """System A's data set: raw pixels 0…255, one number per image drawn once, number and sum one-hot."""
 
     def __init__(self, split: Split) -> None:
         self.images, self.digits = split
@@ -50,7 +50,7 @@ class PilImages(MNIST):
 
 
 class NumberAtEachAccess(PilImages):
-    """System C's: ``(image, number), (digit, sum)``, the number drawn when the image is read."""
+    """System C's data set: ``(image, number), (digit, sum)``, the number drawn when the image is read."""
 
     def __getitem__(self, index: int) -> tuple[tuple[Tensor, int], tuple[int, int]]:
         image, digit = super().__getitem__(index)
@@ -59,13 +59,13 @@ class NumberAtEachAccess(PilImages):
 
 
 def system_a(split: Split, batch_size: int) -> Epoch:
-    """A per-sample data set behind a `DataLoader`."""
+    """System A has a per-sample data set behind a `DataLoader`."""
     loader = DataLoader(FixedNumbers(split), batch_size, shuffle=True)
     return lambda: iter(loader)
 
 
 def stock_example(split: Split, batch_size: int) -> Epoch:
-    """The stock PyTorch MNIST example's, with numbers drawn a batch at a time."""
+    """The stock PyTorch MNIST example, with numbers drawn a batch at a time."""
     loader = DataLoader(PilImages(split), batch_size, shuffle=True)
 
     def batches() -> Iterator[Batch]:
@@ -77,7 +77,7 @@ def stock_example(split: Split, batch_size: int) -> Epoch:
 
 
 def system_c(split: Split, batch_size: int) -> Epoch:
-    """Per-image transforms and a number at each access, one-hot once it has reached the model."""
+    """System C transforms each image and draws a number at each access; the number becomes one-hot for the model."""
     loader = DataLoader(NumberAtEachAccess(split), batch_size, shuffle=True)
 
     def batches() -> Iterator[Batch]:
@@ -91,15 +91,15 @@ PIPELINES = {"system A": system_a, "stock example": stock_example, "system C": s
 
 
 def make_optimizer(model: nn.Module) -> Optimizer:
-    """System A's."""
+    """System A's optimiser."""
     return torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9)
 
 
 def train_epoch(model: nn.Module, optimizer: Optimizer, batches: Iterable[Batch]) -> None:
-    """The loop all of them share."""
+    """The training loop that all baselines share."""
     model.train()
     for image, number, digit, sum in batches:
         optimizer.zero_grad()
-        digit_log_probabilities, sum_scores = model(image, number)
-        total_loss(digit_log_probabilities, digit, sum_scores, sum).total.backward()
+        log_probs, logits = model(image, number)
+        total_loss(log_probs, digit, logits, sum).total.backward()
         optimizer.step()

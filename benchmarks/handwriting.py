@@ -13,7 +13,9 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFont
 
-from mnist_adder import data, prediction, runs
+from mnist_adder import prediction, runs
+from mnist_adder.data import normalise
+from mnist_adder.sources import load_data
 
 
 def enlarge(image: Image.Image, draw: np.random.Generator) -> Image.Image:
@@ -27,9 +29,7 @@ def inverted(image: Image.Image, draw: np.random.Generator) -> Image.Image:
 def off_centre(image: Image.Image, draw: np.random.Generator, paper: int = 0) -> Image.Image:
     image = enlarge(image, draw)
     canvas = Image.new("L", (480, 360), paper)
-    canvas.paste(
-        image, tuple(int(draw.integers(0, c - i)) for c, i in zip(canvas.size, image.size, strict=True))
-    )
+    canvas.paste(image, tuple(int(draw.integers(0, c - i)) for c, i in zip(canvas.size, image.size, strict=True)))
     return canvas
 
 
@@ -76,22 +76,22 @@ def as_file(image: Image.Image, kind: str) -> bytes:
 @torch.inference_mode()
 def digits_read(model: torch.nn.Module, files: list[bytes]) -> torch.Tensor:
     """What `predict` would answer, int64 [N]; only the network runs on all at once."""
-    seen = torch.stack([prediction.to_mnist(prediction.read_image(file)) for file in files])
-    return torch.cat([model.features(part).argmax(1) for part in data.normalise(seen).split(1000)])
+    images = torch.stack([prediction.to_mnist(prediction.read_image(file)) for file in files])
+    return torch.cat([model.features(part).argmax(1) for part in normalise(images).split(1000)])
 
 
 def font_files(folder: Path) -> dict[str, list[bytes]]:
     """The ten digits in every font of a folder, at three sizes, dark on light."""
-    found = {}
+    fonts = {}
     for path in sorted(folder.rglob("*.[ot]tf")):
-        found[path.stem] = []
+        fonts[path.stem] = []
         for size in (40, 100, 240):
             font = ImageFont.truetype(path, size)
             for digit in range(10):
                 page = Image.new("L", (2 * size, 2 * size), 255)
                 ImageDraw.Draw(page).text((size, size), str(digit), 0, font, "mm")
-                found[path.stem].append(as_file(page, "PNG"))
-    return found
+                fonts[path.stem].append(as_file(page, "PNG"))
+    return fonts
 
 
 def main() -> None:
@@ -102,8 +102,8 @@ def main() -> None:
     parser.add_argument("--fonts", type=Path, metavar="DIR", help="read digits in its fonts, too")
     options = parser.parse_args()
     model = runs.read_run(options.model).model if options.model else runs.load_pretrained()
-    loaded = data.load_data("mnist")
-    split = loaded.train if options.train else loaded.test
+    data = load_data("mnist")
+    split = data.train if options.train else data.test
     images, digits = (part[: options.images] for part in split)
     right = digits_right(model, images, digits)
     print(f"{'as it is, without predict':45} {right:8.2%}")
@@ -119,7 +119,7 @@ def main() -> None:
 
 @torch.inference_mode()
 def digits_right(model: torch.nn.Module, images: torch.Tensor, digits: torch.Tensor) -> float:
-    read = [model.features(part).argmax(1) for part in data.normalise(images).split(1000)]
+    read = [model.features(part).argmax(1) for part in normalise(images).split(1000)]
     return float((torch.cat(read) == digits).double().mean())
 
 

@@ -6,12 +6,7 @@ from matplotlib.figure import Figure
 
 from mnist_adder import plots
 
-COLOURS = {
-    "ours": plots.GREEN,
-    "system A": plots.RED,
-    "stock example": plots.ORANGE,
-    "system C": plots.BLUE,
-}
+COLOURS = {"ours": plots.GREEN, "system A": plots.RED, "stock example": plots.ORANGE, "system C": plots.BLUE}
 
 
 def markdown(results: dict) -> str:
@@ -61,8 +56,8 @@ def figures(results: dict) -> dict[str, Figure]:
 def _headline(axes: Axes, rows: list[dict]) -> None:
     axes.set(title="Training to the published headline", ylabel="seconds")
     for row in rows:
-        if "contestant" in row:
-            bar = axes.bar(row["contestant"], row["median"], color=COLOURS[row["contestant"]])
+        if "system" in row:
+            bar = axes.bar(row["system"], row["median"], color=COLOURS[row["system"]])
             axes.bar_label(bar, fmt="{:,.3g} s")
 
 
@@ -79,7 +74,7 @@ def _pipelines(axes: Axes, rows: list[dict]) -> None:
 
 
 def _growth(axes: Axes, rows: list[dict]) -> None:
-    axes.set(title="System A's net", xlabel="batch size", ylabel="images per second")
+    axes.set(title="System A's network", xlabel="batch size", ylabel="images per second")
     axes.set_xscale("log", base=2)
     for pipeline in ("ours", "system A"):
         shown = [row for row in rows if row["grows"] == "batch size" and row["pipeline"] == pipeline]

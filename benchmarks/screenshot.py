@@ -3,6 +3,7 @@
 python benchmarks/screenshot.py images/demo.png
 """
 
+import math
 import shutil
 import sys
 
@@ -10,7 +11,12 @@ from playwright.sync_api import sync_playwright
 
 from mnist_adder import demo, load_pretrained
 
-SEVEN = ((0.3, 0.25), (0.7, 0.25), (0.45, 0.8))  # of the canvas's sides
+# A 3 as two arcs of points (x, y), in shares of the canvas's sides.
+THREE = [
+    (0.48 + width * math.sin(math.radians(angle)), middle - height * math.cos(math.radians(angle)))
+    for width, height, middle, angles in ((0.16, 0.13, 0.33, (-65, 180)), (0.19, 0.16, 0.62, (0, 245)))
+    for angle in range(*angles, 5)
+]
 
 
 def main(path: str) -> None:
@@ -25,12 +31,12 @@ def main(path: str) -> None:
         canvas = page.locator("#sketch canvas").first
         canvas.wait_for()
         box = canvas.bounding_box()
-        for place, (x, y) in enumerate(SEVEN):
-            page.mouse.move(box["x"] + x * box["width"], box["y"] + y * box["height"], steps=10)
+        for place, (x, y) in enumerate(THREE):
+            page.mouse.move(box["x"] + x * box["width"], box["y"] + y * box["height"])
             if not place:
                 page.mouse.down()
         page.mouse.up()
-        page.locator("#seen img").wait_for()
+        page.locator("#pixels img").wait_for()
         page.wait_for_timeout(1000)  # for the last answer, and the bars to have grown
         page.screenshot(path=path)
         browser.close()

@@ -6,7 +6,7 @@ python benchmarks/ship_weights.py RUN
 import sys
 from pathlib import Path
 
-from mnist_adder import runs
+from mnist_adder.runs import files, folder
 
 CARD = """\
 # Model card: adder.safetensors
@@ -33,16 +33,15 @@ answer. Probabilities are not calibrated on handwriting from outside MNIST. Rule
 """
 
 
-def main(folder: Path) -> None:
-    run = runs.read_run(folder)
+def main(path: Path) -> None:
+    run = folder.read_run(path)
     command = "python -m mnist_adder train --data {dataset} --recipe {recipe} --seed {seed}"
     if run.config["recipe"] != "adder" or run.metrics["split"] != "test":
-        sys.exit(f"{folder} is no run of the adder recipe on the whole training set")
-    runs.PRETRAINED.parent.mkdir(exist_ok=True)
-    runs.write(runs.PRETRAINED, (folder / runs.WEIGHTS).read_bytes())
+        sys.exit(f"{path} is not a run of the adder recipe on the whole training set: train one first")
+    files.write(folder.PRETRAINED, (path / files.WEIGHTS).read_bytes())
     card = CARD.format(**run.metrics, command=command.format(**run.metrics))
-    runs.write(runs.PRETRAINED.with_name("README.md"), card)
-    print(f"{runs.PRETRAINED}: joint {run.metrics['joint_accuracy']:.3%}")
+    files.write(folder.PRETRAINED.with_name("README.md"), card)
+    print(f"{folder.PRETRAINED}: joint {run.metrics['joint_accuracy']:.3%}")
 
 
 if __name__ == "__main__":

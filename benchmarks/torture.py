@@ -19,12 +19,14 @@ from pathlib import Path
 
 from PIL import Image
 
-from mnist_adder import InputError, comparison, load_data, plots, predict, runs
+from mnist_adder import InputError, load_data, predict, read_run
 from mnist_adder.__main__ import main as command
-from mnist_adder.data import MNIST_SHA256
+from mnist_adder.runs.checkpoint import read_checkpoint
+from mnist_adder.runs.files import CHECKPOINT, CONFIG, HISTORY, METRICS, SUMS, WEIGHTS
+from mnist_adder.sources import MNIST_SHA256
 
 TRAIN = ["train", "--data", "digits", "--device", "cpu", "--epochs", "4", "--recipe", "cascade"]
-SAME = (runs.WEIGHTS, runs.HISTORY, runs.CONFIG)  # the metrics have times
+SAME = (WEIGHTS, HISTORY, CONFIG)  # the metrics have times
 HANG = 60  # seconds
 
 
@@ -54,15 +56,15 @@ def kills(count: int, draw: random.Random, place: Path) -> list[str]:
         process.join(moment)
         process.kill()
         process.join()
-        if process.exitcode == 0 or not ((folder / runs.STATE).exists() or (folder / runs.CONFIG).exists()):
-            continue  # after the training ended, or before it began: there was nothing to lose
+        if process.exitcode == 0 or not (folder / CHECKPOINT).exists():
+            continue  # after the run was saved, or before the training began: there was nothing to lose
         done += 1
         resumed = start("train", "--resume", folder)
         resumed.join(HANG)
         same = all((folder / name).is_file() for name in SAME) and all(
             (folder / name).read_bytes() == (whole / name).read_bytes() for name in SAME
         )
-        if resumed.exitcode != 0 or not same or (folder / runs.STATE).exists():
+        if resumed.exitcode != 0 or not same or (folder / CHECKPOINT).exists():
             failures.append(f"kill after {moment:.3f} s: exit {resumed.exitcode}, same files: {same}")
     return failures
 
@@ -91,25 +93,17 @@ def mutations(count: int, first: int, place: Path) -> list[str]:
     run, begun = place / "run", place / "begun"
     start(*TRAIN, "--out", run).join()
     process = start(*TRAIN, "--out", begun)
-    while not (begun / runs.STATE).exists():
+    while not (begun / CHECKPOINT).exists():
         time.sleep(0.001)
     process.kill()
     process.join()
     image = load_data("digits").test.images[3]
     Image.fromarray(255 - image.numpy()).resize((112, 112)).save(place / "digit.png")
-    model = runs.read_run(run).model
-
-    def read() -> None:
-        found = runs.read_run(run)
-        plots.curves(found.history, "digits")
-        comparison.markdown([comparison._checked(found)])
-
-    readers: dict[Path, tuple[Callable[[], object], bool]] = {
-        run / runs.CONFIG: (read, False),
-        run / runs.HISTORY: (read, False),
-        run / runs.METRICS: (read, False),
-        run / runs.WEIGHTS: (read, True),
-        begun / runs.STATE: (lambda: runs.read_state(begun), True),
+    model = read_run(run).model
+    readers: dict[Path, tuple[Callable[[], object], bool]] = {  # and whether all damage must be noticed
+        **{run / name: (lambda: read_run(run), True) for name in (CONFIG, HISTORY, METRICS, WEIGHTS)},
+        run / SUMS: (lambda: read_run(run), False),
+        begun / CHECKPOINT: (lambda: read_checkpoint(begun), True),
         place / "digit.png": (lambda: predict(model, place / "digit.png", 3), False),
     }
     mnist = Path(os.environ.get("MNIST_ADDER_DATA") or "data").absolute() / "MNIST" / "raw"

@@ -19,6 +19,7 @@ from .models import AdderNet as AdderNet
 from .models import DigitCNN as DigitCNN
 from .models import ExactAdder as ExactAdder
 from .models import ExactAdderNet as ExactAdderNet
+from .models import NumberLine as NumberLine
 from .models import TwoInputNet as TwoInputNet
 from .models import parameter_count as parameter_count
 from .prediction import Prediction as Prediction

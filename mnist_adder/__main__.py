@@ -48,6 +48,7 @@ OPTIONS = {
     "--validate": {"type": int, "nargs": "?", "const": 0, "metavar": "FOLD", "help": "test on a twelfth of the "
                    "training set, fold 0–11 (0), and leave the test set shut"},
     "--withhold": {"type": int, "metavar": "N", "help": "keep N of the 100 (digit, number) pairs out of training"},
+    "--any-sum": {"action": "store_true", "help": "withhold up to 81 pairs: sums may lose all of their pairs"},
     "--init": {"type": Path, "metavar": "RUN", "help": "begin with the weights of this run"},
     "--data": {"metavar": "SOURCE", "help": "auto (default for train), mnist or digits"},
     "--data-dir": {"metavar": "DIR", "help": "folder of MNIST (default: $MNIST_ADDER_DATA, else data)"},
@@ -65,11 +66,12 @@ OPTIONS = {
 }  # fmt: skip
 COMMANDS = {
     "train": ("train a recipe and save the run in a folder", "--recipe --model --epochs --batch-size --lr --seed "
-              "--validate --withhold --init --data --data-dir --device --deterministic --out --force --quiet --resume"),
+              "--validate --withhold --any-sum --init --data --data-dir --device --deterministic --out --force --quiet --resume"),
     "evaluate": ("test a finished run exhaustively", "run --model --data --data-dir --device"),
     "figures": ("draw a run's figures again", "run --out --model --data --data-dir --device"),
     "compare": ("train recipes over several seeds, side by side; finished runs are not trained again",
-                "--recipes --seeds --first-seed --epochs --validate --withhold --data --data-dir --device --out --quiet"),
+                "--recipes --seeds --first-seed --epochs --validate --withhold --any-sum --data --data-dir --device --out "
+                "--quiet"),
     "lr-find": ("a learning-rate range test", "--recipe --seed --data --data-dir --device --out"),
     "summary": ("print a model's layers and its receptive field", "--recipe --graph"),
     "predict": ("read digits in pictures and add a number", "images --number --json --model"),
@@ -130,7 +132,9 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _run(options: argparse.Namespace) -> int:
     command = globals()[options.command.replace("-", "_")]
-    if "LOCAL_RANK" not in os.environ:
+    import numpy  # noqa: F401  # torch would swallow a Ctrl-C that comes while it imports NumPy
+
+    if not {"RANK", "LOCAL_RANK", "WORLD_SIZE"} <= os.environ.keys():
         return command(options) or 0
     if command is not train:  # torchrun started this process, and others like it
         raise InputError("torchrun is for train only: run this command without it")
@@ -167,9 +171,7 @@ def train(options: argparse.Namespace) -> None:
     from .runs import checkpoint, files, folder
     from .withhold import pairs_to_withhold
 
-    seed, withheld = options.seed or 0, []
-    if options.withhold is not None:
-        withheld = pairs_to_withhold(options.withhold, seed)
+    seed, withheld = options.seed or 0, None
     if options.resume:
         for name in ("recipe", "seed", "validate", "withhold", "init", "out", "data", *changes):
             if getattr(options, name) is not None:
@@ -183,6 +185,9 @@ def train(options: argparse.Namespace) -> None:
             options.device = config["device"]
     initial = folder.read_run(options.init, model=options.model).model if options.init else None
     device = devices.gpu_check(seed, options.device, deterministic=options.deterministic)
+    if withheld is None:
+        keep_sums = not options.any_sum
+        withheld = pairs_to_withhold(options.withhold, seed, keep_sums=keep_sums) if options.withhold else []
     data = _load(options)
     out = options.resume
     if devices.rank() == 0 and not out:
@@ -264,7 +269,8 @@ def compare(options: argparse.Namespace) -> None:
     from .published import comparison
 
     seeds = range(options.first_seed, options.first_seed + options.seeds)
-    settings = {"out": options.out or Path("runs", "comparison"), "withhold": options.withhold, "quiet": options.quiet}
+    settings = {"out": options.out or Path("runs", "comparison"), "quiet": options.quiet}
+    settings |= {"withhold": options.withhold, "keep_sums": not options.any_sum}
     device = gpu_check(options.first_seed, options.device)
     rows = comparison.compare(recipes, _load(options), seeds=seeds, device=device, **settings)
     print(f"\n{comparison.markdown(rows)}\ncomparison: {settings['out']}")
@@ -279,6 +285,7 @@ def lr_find(options: argparse.Namespace) -> None:
     device = devices.gpu_check(options.seed or 0, options.device)
     data = sources.load_data(options.data or "auto", options.data_dir)
     out = options.out or Path("runs", f"lr-find-{recipe.name}")
+    out.mkdir(parents=True, exist_ok=True)
     result = range_test.lr_range(recipe, data, device=device, seed=options.seed or 0)
     files.write_figures(out, {"lr_range": plots.lr_range(*result, recipe.lr, f"{recipe.name}, {data.source}")})
     suggestion = "none, the loss never fell" if result.suggestion is None else f"{result.suggestion:.2g}"

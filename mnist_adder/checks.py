@@ -40,6 +40,12 @@ def check_recipe(recipe: Any, models: Mapping[str, str]) -> None:
                 raise InputError(f"{name} must be a {kind} from {low:,} to {high:,}, not {number!r:.40}")
 
 
+def check_seed(seed: int) -> None:
+    """Raise `InputError` unless a seed is a whole number that PyTorch's generators take."""
+    if type(seed) is not int or not 0 <= seed < 2**63:
+        raise InputError(f"a seed must be a whole number from 0 to 2⁶³ − 1, not {seed!r:.40}")
+
+
 def check_split(images: "Tensor", digits: "Tensor") -> None:
     """Raise `InputError` unless images are ``uint8 [N, 28, 28]`` and digits ``int64 [N]`` in 0–9, N ≥ 1."""
     image_type, digit_type = (f"{str(t.dtype).removeprefix('torch.')} {list(t.shape)}" for t in (images, digits))

@@ -11,6 +11,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from .checks import check_seed
 from .data import derive_seed
 from .errors import InputError
 
@@ -29,8 +30,9 @@ def gpu_check(seed: int = 0, device: str = "auto", *, deterministic: bool = Fals
         deterministic: ask for deterministic kernels, which the CPU has anyway.
 
     Raises:
-        InputError: a device that is not there, or too few devices for the processes that torchrun started.
+        InputError: a seed below 0, a device that is not there, or too few devices for the processes that torchrun started.
     """
+    check_seed(seed)
     available = available_devices()
     if device not in ("auto", *available):
         raise InputError(f"there is no {device} device here: use --device auto or --device {available[0]}")

@@ -93,10 +93,11 @@ class WideCNN(nn.Sequential):
 
 
 class AdderMLP(nn.Module):
-    """The adder that the published systems have: an MLP on the concatenated inputs.
+    """The adder that the published systems have: an MLP on the concatenated inputs. It memorises a table.
 
     It is given the digit's probabilities, sharpened until they are nearly one-hot, because a digit that is
-    60 % a 4 must be added as a 4. The gradient of the sum's loss stops there (`detach`).
+    60 % a 4 must be added as a 4. The gradient passes the sharpening unchanged ("straight-through", Bengio et al.
+    2013, "Estimating or propagating gradients through stochastic neurons"): so sharp a softmax would stop it.
     """
 
     SHARPNESS = 5.0  # an inverse temperature
@@ -112,12 +113,44 @@ class AdderMLP(nn.Module):
 
     def forward(self, log_probs: Tensor, number: Tensor) -> Tensor:
         """``[B, 10]`` and the one-hot ``[B, 10]`` to logits of the sum ``[B, 19]``."""
-        digit = (self.SHARPNESS * log_probs.detach()).softmax(1)
+        probs = log_probs.exp()
+        digit = probs + ((self.SHARPNESS * log_probs).softmax(1) - probs).detach()
         return self.layers(torch.cat([digit, number], 1))  # [B, 20] → [B, 19]
 
 
+class NumberLine(nn.Module):
+    """The adder that learns to add: each digit and each number has a learned place on a line, 21 parameters in all.
+
+    With the digit's place a_d, the number's b_n and a sharpness k, p(s) = Σ_d p(d) · softmax_s(−k (s − 9 − a_d − b_n)²).
+
+    The parameters are scaled so that the places learn quickly and k follows slowly, up to a ceiling of 2. Where k
+    grows before the places are in order, a wrong digit can explain a sum better than the right one, and the CNN then
+    learns to read that digit.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.digit_places = nn.Parameter(0.1 * torch.randn(DIGITS))
+        self.number_places = nn.Parameter(0.1 * torch.randn(NUMBERS))
+        self.sharpness = nn.Parameter(torch.tensor(-18.0))
+
+    def places(self) -> tuple[Tensor, Tensor]:
+        """The places of the digits [10] and of the numbers [10]; equal steps of 1 add exactly."""
+        return 2 * self.digit_places, 2 * self.number_places
+
+    def forward(self, log_probs: Tensor, number: Tensor) -> Tensor:
+        """``[B, 10]`` and the one-hot ``[B, 10]`` to log-probabilities of the sum ``[B, 19]``."""
+        digits, numbers = self.places()
+        sharpness = 2 * torch.sigmoid(self.sharpness / 5)
+        place = 9 + digits[:, None] + numbers  # [digit, number]
+        distance = torch.arange(SUMS, device=place.device) - place[:, :, None]  # [digit, number, sum]
+        table = (-sharpness * distance**2).log_softmax(2)
+        given_digit = torch.einsum("bn,dns->bds", number, table)  # [B, 10, 19]
+        return (log_probs[:, :, None] + given_digit).logsumexp(1)
+
+
 class ExactAdder(nn.Module):
-    """The exact distribution of the sum, without a parameter.
+    """The adder that knows: the exact distribution of the sum, without a parameter.
 
     The number is known, so log p(sum = s) = log p(digit = s − number): the digit's ten log-probabilities,
     shifted up by the number, and −∞ for the nine sums that no digit can make.
@@ -156,6 +189,13 @@ class WideNet(AdderNet):
 
     def __init__(self) -> None:
         super().__init__(WideCNN())
+
+
+class NumberLineNet(AdderNet):
+    """`AdderNet` with the number line."""
+
+    def __init__(self) -> None:
+        super().__init__(adder=NumberLine())
 
 
 class ExactAdderNet(AdderNet):

@@ -1,4 +1,4 @@
-"""The output of a training: on a terminal a bar for each epoch, and everywhere two lines after it."""
+"""The output of a training: one line for each epoch, and on a terminal a bar while it lasts."""
 
 import sys
 
@@ -21,10 +21,10 @@ class Progress:
 
     def report(self, row: dict[str, float], seconds: float) -> None:
         """Print an epoch's row of the history, and how long its training took."""
-        if self.quiet:
-            return
-        print(f"epoch {row['epoch']:2}/{self.epochs}  {seconds:.1f} s")
+        line = f"epoch {row['epoch']:2}/{self.epochs} {seconds:5.1f} s"
         for name, prefix in (("train", "train"), (self.split, "test")):
             losses = "nll {:.4f}, ce {:.4f}".format(*(row[f"{prefix}_{part}_loss"] for part in ("digit", "sum")))
             accuracies = (f"{part} {row[f'{prefix}_{part}_accuracy']:.2%}" for part in ("digit", "sum", "joint"))
-            print(f"  {name:10} {losses}, {', '.join(accuracies)}", flush=True)
+            line += f" | {name} {losses}, {', '.join(accuracies)}"
+        if not self.quiet:
+            print(line, flush=True)

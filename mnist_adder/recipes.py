@@ -10,6 +10,7 @@ from .checks import check_recipe
 MODELS = {
     "adder": "mnist_adder.models:AdderNet",
     "wide": "mnist_adder.models:WideNet",
+    "number-line": "mnist_adder.models:NumberLineNet",
     "exact-adder": "mnist_adder.models:ExactAdderNet",
 }
 
@@ -81,6 +82,12 @@ SPEEDRUN = Recipe(
     pct_start=0.25,
     label_smoothing=0.1,
 )
+NUMBER_LINE = replace(
+    ADDER,
+    name="number-line",
+    about="ours with an adder of 21 parameters that learns to add: places on a line",
+    model="number-line",
+)
 EXACT = replace(
     ADDER,
     name="exact-adder",
@@ -93,4 +100,4 @@ SUMS_ONLY = replace(
     about="the exact adder, trained on the sum's loss alone, without a digit label",
     digit_weight=0.0,
 )
-RECIPES = {recipe.name: recipe for recipe in (ADDER, SPEEDRUN, EXACT, SUMS_ONLY)}
+RECIPES = {recipe.name: recipe for recipe in (ADDER, NUMBER_LINE, EXACT, SUMS_ONLY, SPEEDRUN)}

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from .checks import check_outputs, check_split
+from .checks import check_outputs, check_seed, check_split
 from .data import Data, Loader, Sample, Split
 from .devices import Clock, distribute, place, rank, seed_epoch, world_size
 from .errors import InputError
@@ -34,7 +34,7 @@ class Fitted:
     recipe: Recipe
     seed: int
     withheld: list[list[int]]
-    train_seconds: float  # from raw images on the device to the final weights, without the tests
+    train_seconds: float  # of all epochs, from raw images on the device to the final weights, without the tests
     fine_tuned: bool = False  # it began with the weights of another network
 
 
@@ -64,22 +64,21 @@ def fit(
     Raises:
         InputError: data or a network of another form, a batch size that the data cannot fill, or an infinite loss.
     """
+    check_seed(seed)
     check_split(*data.train)
     check_split(*data.test)
     torch.manual_seed(seed)
     network = place(build(recipe.model if model is None else model), device)
     check_outputs(network)
-    clock = Clock(torch.device(device))
-    with clock:
-        loader = make_loader(recipe, data, device, seed=seed, withheld=withheld)
-        epochs = recipe.length(data.source)
-        optimizer = make_optimizer(recipe, network)
-        scheduler = make_scheduler(recipe, optimizer, epochs * len(loader))
-        average = WeightAverage(recipe, network, epochs * len(loader))
-        replica = distribute(network)
+    loader = make_loader(recipe, data, device, seed=seed, withheld=withheld)
+    epochs = recipe.length(data.source)
+    optimizer = make_optimizer(recipe, network)
+    scheduler = make_scheduler(recipe, optimizer, epochs * len(loader))
+    average = WeightAverage(recipe, network, epochs * len(loader))
+    replica, clock = distribute(network), Clock(torch.device(device))
     progress = Progress(epochs, data.split, quiet=quiet or rank() > 0)
     parts = {"model": network, "optimizer": optimizer, "scheduler": scheduler, "average": average, "clock": clock}
-    history = checkpoint.restore(parts) if checkpoint else []
+    history = checkpoint.restore(parts) if checkpoint is not None else []
     for epoch in range(len(history) + 1, epochs + 1):
         seconds = clock.seconds
         with clock:
@@ -94,7 +93,7 @@ def fit(
             raise InputError(f"the loss is not finite in epoch {epoch}: choose a rate below {recipe.lr:g} (--lr)")
         history.append(row)
         progress.report(row, clock.seconds - seconds)
-        if checkpoint:
+        if checkpoint is not None:
             checkpoint.save(parts, history)
     pairs = [list(pair) for pair in withheld]
     return Fitted(average.model.eval(), history, recipe, seed, pairs, clock.seconds, fine_tuned=model is not None)

@@ -1,91 +1,98 @@
 """Recipes side by side: what is trained, what is written, and how it goes on after an interruption."""
 
 import csv
-import json
+import shutil
 from dataclasses import replace
+from pathlib import Path
 from statistics import fmean, stdev
 
 import pytest
 import torch
+from torch import nn
 
-from mnist_adder import comparison, runs, training
-from mnist_adder.comparison import compare
-from mnist_adder.data import Data, InputError
+from mnist_adder import training
+from mnist_adder.data import Data
+from mnist_adder.errors import InputError
 from mnist_adder.evaluation import evaluate
-from mnist_adder.models import build, parameter_count
-from mnist_adder.recipes import RECIPES
+from mnist_adder.models import parameter_count
+from mnist_adder.published.comparison import compare, markdown
+from mnist_adder.published.recipes import RECIPES
+from mnist_adder.registry import build
+from mnist_adder.runs import folder, read_run, train_run
 from mnist_adder.training import fit
 
 SEEDS = (10, 11)
-PAIR = [replace(RECIPES[name], epochs=1, digits_epochs=1, batch_size=60) for name in ("adder", "exact-adder")]
+PAIR = [replace(RECIPES[name], epochs=1, batch_size=60) for name in ("adder", "exact-adder")]
 ACCURACIES = [f"{part}_accuracy" for part in ("digit", "sum", "joint", "product")]
 
 
-def run(data: Data, out, recipes=PAIR, seeds=SEEDS, validate=None) -> list[dict]:
-    cpu = torch.device("cpu")
-    return compare(recipes, data, seeds=seeds, device=cpu, out=out, validate=validate, bar=False)
+def run(data: Data, out: Path, recipes=PAIR, seeds=SEEDS, **settings) -> list[dict]:
+    return compare(recipes, data, seeds=seeds, out=out, quiet=True, **settings)
 
 
 def cells(table: str, first: str) -> list[list[str]]:
     """The cells of a Markdown table's rows that begin with `first`."""
     rows = [line.strip("| ").split(" | ") for line in table.splitlines() if line.startswith("|")]
-    return [row for row in rows if row[0] == first]
+    return [row for row in rows if row[0].startswith(first)]
 
 
 @pytest.fixture(scope="module")
 def compared(few, tmp_path_factory):
     """The folder and the rows of two recipes with two seeds each."""
-    folder = tmp_path_factory.mktemp("compared")
-    return folder, run(few, folder)
+    out = tmp_path_factory.mktemp("compared")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(folder, "draw", lambda *_: {})
+        return out, run(few, out)
 
 
 @pytest.fixture
 def trained(monkeypatch) -> list[tuple[str, int]]:
-    """The recipe and the seed of each training, in turn; its figures are left out."""
+    """The recipe and the seed of each training that begins, in turn; its figures are left out."""
     begun = []
 
-    def noted(recipe, *arguments, seed, **options):
+    def noted(recipe, *arguments, seed, **settings):
         begun.append((recipe.name, seed))
-        return fit(recipe, *arguments, seed=seed, **options)
+        return fit(recipe, *arguments, seed=seed, **settings)
 
-    monkeypatch.setattr(runs, "fit", noted)
-    monkeypatch.setattr(runs, "draw", lambda *_: {})
+    monkeypatch.setattr(folder, "fit", noted)
+    monkeypatch.setattr(folder, "draw", lambda *_: {})
     return begun
 
 
-def test_each_run_is_a_whole_run_of_its_own(compared, few):
-    folder, rows = compared
+def test_each_run_is_a_whole_run(compared, few):
+    out, rows = compared
     assert [(row["recipe"], row["seed"]) for row in rows] == [(r.name, seed) for r in PAIR for seed in SEEDS]
     for row in rows:
-        own = folder / f"{row['recipe']}-{row['seed']}"
-        assert runs.read_run(own).metrics == row
-        assert (own / "curves.png").is_file()
-    alone = evaluate(fit(PAIR[0], few, seed=11, bar=False).model, few.test)
+        assert read_run(out / f"{row['recipe']}-{row['seed']}").metrics == row
+    alone = evaluate(fit(PAIR[0], few, seed=11, quiet=True).model, few.test)
     assert alone.metrics.items() <= rows[1].items()
 
 
 def test_the_table_the_file_and_the_figure(compared):
-    folder, rows = compared
-    table = (folder / "comparison.md").read_text()
-    assert table == comparison.markdown(rows)
+    out, rows = compared
+    table = (out / "comparison.md").read_text()
+    assert table == markdown(rows)
     adder = [row for row in rows if row["recipe"] == "adder"]
     (ours,) = cells(table, "`adder`")
-    assert ours[1:4] == [f"{parameter_count(build('adder')):,}", "1", "10, 11"]
+    assert ours[1:4] == [f"{parameter_count(build('adder')):,}", "1", "2: 10–11"]
     for cell, name in zip(ours[5:9], ACCURACIES, strict=True):
         values = [100 * row[name] for row in adder]
         assert cell == f"{fmean(values):.2f} ± {stdev(values):.2f}"
     for part in ("digits, test split", adder[0]["hardware"], adder[0]["torch"]):
         assert part in table
-    with (folder / "comparison.csv").open() as file:
+    with (out / "comparison.csv").open() as file:
         written = list(csv.DictReader(file))
     assert [{name: float(row[name]) for name in ACCURACIES} for row in written] == [
         {name: row[name] for name in ACCURACIES} for row in rows
     ]
-    assert (folder / "comparison.png").read_bytes().startswith(b"\x89PNG")
+    assert (out / "comparison.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_what_was_published_stands_beside(compared):
-    table = comparison.markdown(compared[1][:1])
+def test_published_figures_stand_beside_those_on_mnist_only(compared):
+    _, rows = compared
+    assert cells(markdown(rows), "published") == []
+    assert "Published" not in markdown(rows)
+    table = markdown([rows[0] | {"dataset": "mnist"}])
     last, mean = cells(table, "published A")
     assert (last[5:9], mean[5:9]) == (["99.32", "99.16", "—", "—"], ["99.22", "99.06", "—", "—"])
     assert "10,000 test images" in last[-1]
@@ -95,91 +102,39 @@ def test_what_was_published_stands_beside(compared):
     assert "±" not in cells(table, "`adder`")[0][5]
 
 
+def test_seeds_are_counted(compared):
+    rows = [compared[1][0] | {"seed": seed} for seed in (10, 12, 13)]
+    assert cells(markdown(rows), "`adder`")[0][3] == "3: 10–13"
+
+
 def test_it_goes_on_where_it_was_interrupted(few, tmp_path, trained, monkeypatch):
-    def interrupted(recipe, *arguments, **options):
+    def interrupted(recipe, *arguments, **settings):
         if len(trained) == 2:
             raise KeyboardInterrupt
-        return noted(recipe, *arguments, **options)
+        return noted(recipe, *arguments, **settings)
 
-    noted = runs.fit
-    monkeypatch.setattr(runs, "fit", interrupted)
+    noted = folder.fit
+    monkeypatch.setattr(folder, "fit", interrupted)
     with pytest.raises(KeyboardInterrupt):
         run(few, tmp_path)
     assert len(cells((tmp_path / "comparison.md").read_text(), "`adder`")) == 1
-    monkeypatch.setattr(runs, "fit", noted)
+    monkeypatch.setattr(folder, "fit", noted)
     rows = run(few, tmp_path)
     assert trained == [(recipe.name, seed) for seed in SEEDS for recipe in PAIR]  # each of them once
     assert run(few, tmp_path) == rows
     assert len(trained) == 4
 
 
-def test_a_recipe_added_later_joins_the_others(few, tmp_path, trained):
-    run(few, tmp_path, PAIR[:1], seeds=[10])
-    rows = run(few, tmp_path, PAIR[1:], seeds=[11])
-    assert trained == [("adder", 10), ("exact-adder", 11)]
-    assert [(row["recipe"], row["seed"]) for row in rows] == trained
-    assert len(cells((tmp_path / "comparison.md").read_text(), "`adder`")) == 1
-
-
-def test_seeds_are_named_shortly():
-    assert [comparison._ranges(seeds) for seeds in ([10], [10, 11], [10, 11, 12], [10, 12, 13])] == [
-        "10",
-        "10, 11",
-        "10–12",
-        "10, 12, 13",
-    ]
-
-
-@pytest.mark.parametrize("change", [{"lr": 0.2}, {"digits_epochs": 2}, {"sum_weight": 2.0}])
-def test_a_run_of_other_settings_is_not_mistaken_for_this_one(few, tmp_path, trained, change):
-    run(few, tmp_path, PAIR[:1])
-    with pytest.raises(InputError, match=r"adder-10 holds a run with .*: choose another --out"):
-        run(few, tmp_path, [PAIR[1], replace(PAIR[0], **change)])
-    assert len(trained) == 2  # found out before anything was trained
-
-
-def test_a_run_on_other_data_is_not_mistaken_for_this_one(few, tmp_path, trained):
-    run(few, tmp_path, PAIR[:1], seeds=[10])
-    with pytest.raises(InputError, match="dataset digits, not mnist"):
-        run(replace(few, source="mnist"), tmp_path, PAIR[:1], seeds=[10])
-    with pytest.raises(InputError, match="validate None, not 3"):
-        run(replace(few, split="validation"), tmp_path, PAIR[:1], seeds=[10], validate=3)
-
-
-def test_a_run_with_pairs_withheld_is_not_mistaken_for_this_one(few, tmp_path, trained):
-    runs.train_run(
-        runs.make_folder(tmp_path / "adder-10", "adder"),
-        PAIR[0],
-        few,
-        device=torch.device("cpu"),
-        seed=10,
-        withheld=[[3, 4]],
-        bar=False,
-    )
-    with pytest.raises(InputError, match="withheld"):
-        run(few, tmp_path, PAIR[:1], seeds=[10])
-
-
-def test_metrics_that_lack_something(few, tmp_path, trained):
-    run(few, tmp_path, PAIR[:1], seeds=[10])
-    path = tmp_path / "adder-10" / "metrics.json"
-    metrics = json.loads(path.read_text())
-    del metrics["joint_accuracy"]
-    path.write_text(json.dumps(metrics))
-    with pytest.raises(InputError, match="joint_accuracy"):
-        run(few, tmp_path, PAIR[:1], seeds=[10])
-
-
 def test_a_run_that_was_interrupted_goes_on(few, tmp_path, trained, monkeypatch):
-    recipe = replace(PAIR[0], epochs=2, digits_epochs=2)
+    recipe = replace(PAIR[0], epochs=2)
     plain = training.train_epoch
     begun = []
 
-    def train_epoch(*arguments):
-        begun.append(arguments[6])
+    def train_epoch(network, loader, *rest):
+        begun.append(loader.epoch)
         if len(begun) == 2:
             raise KeyboardInterrupt
-        return plain(*arguments)
+        return plain(network, loader, *rest)
 
     monkeypatch.setattr(training, "train_epoch", train_epoch)
     with pytest.raises(KeyboardInterrupt):
@@ -187,6 +142,82 @@ def test_a_run_that_was_interrupted_goes_on(few, tmp_path, trained, monkeypatch)
     with pytest.raises(InputError, match="whose settings differs"):
         run(few, tmp_path, [replace(recipe, lr=0.2)], seeds=[10])
     (row,) = run(few, tmp_path, [recipe], seeds=[10])
-    assert begun == ["epoch  1/2", "epoch  2/2", "epoch  2/2"]
-    alone = evaluate(fit(recipe, few, seed=10, bar=False).model, few.test)
+    assert begun == [1, 2, 2]
+    alone = evaluate(fit(recipe, few, seed=10, quiet=True).model, few.test)
     assert alone.metrics.items() <= row.items()
+
+
+def test_a_recipe_added_later_joins_the_others(few, tmp_path, trained):
+    run(few, tmp_path, seeds=[10], recipes=PAIR[:1])
+    rows = run(few, tmp_path, seeds=[11])
+    assert trained == [("adder", 10), ("adder", 11), ("exact-adder", 11)]
+    assert len(rows) == 3
+    assert cells((tmp_path / "comparison.md").read_text(), "`adder`")[0][3] == "2: 10–11"
+
+
+def test_pairs_are_withheld_by_each_runs_seed(few, tmp_path, trained):
+    rows = run(few, tmp_path, PAIR[:1], withhold=20)
+    assert [len(row["withheld"]) for row in rows] == [20, 20]
+    assert rows[0]["withheld"] != rows[1]["withheld"]
+    assert "withheld sum %" in (tmp_path / "comparison.md").read_text()
+    with pytest.raises(InputError, match="another withheld"):
+        run(few, tmp_path, PAIR[:1])
+
+
+class MyNet(nn.Module):
+    """A network that knows nothing of this package."""
+
+    def __init__(self):
+        super().__init__()
+        self.digit, self.sum = nn.Linear(784, 10), nn.Linear(20, 19)
+
+    def forward(self, image, number):
+        log_probs = self.digit(image.flatten(1)).log_softmax(1)
+        return log_probs, self.sum(torch.cat([log_probs.exp(), number], 1))
+
+
+def test_a_recipe_with_a_network_of_ones_own_is_read_back(few, tmp_path, trained):
+    mine = replace(PAIR[0], name="mine", model=MyNet)
+    rows = run(few, tmp_path, [mine], seeds=[10])
+    assert run(few, tmp_path, [mine], seeds=[10]) == rows
+    assert trained == [("mine", 10)]
+
+
+# Runs that do not belong together.
+
+
+@pytest.mark.parametrize(
+    "change", [{"lr": 0.2}, {"epochs": 2}, {"sum_weight": 2.0}, {"model": "exact-adder"}, {"degrees": 0}]
+)
+def test_a_run_of_other_settings_is_not_mistaken_for_this_one(few, tmp_path, trained, change):
+    run(few, tmp_path, PAIR[:1], seeds=[10])
+    with pytest.raises(InputError, match=r"adder-10 is a run with another .*: choose another --out"):
+        run(few, tmp_path, [PAIR[1], replace(PAIR[0], **change)])
+    assert len(trained) == 1  # noticed before anything was trained
+
+
+def test_a_run_on_other_data_is_not_mistaken_for_this_one(few, tmp_path, trained):
+    run(few, tmp_path, PAIR[:1], seeds=[10])
+    for change in ({"source": "mnist"}, {"fold": 3}, {"test": few.train}):
+        with pytest.raises(InputError, match=r"adder-10 is a run with another (dataset|fold|data_sha256)"):
+            run(replace(few, **change), tmp_path, PAIR[:1], seeds=[10])
+
+
+def test_runs_of_other_settings_are_left_out_with_a_line(few, tmp_path, trained, capsys):
+    train_run(tmp_path / "adder-12", PAIR[0], few, seed=12, withheld=[(3, 4)], quiet=True)
+    train_run(tmp_path / "adder-13", replace(PAIR[0], epochs=2), few, seed=13, quiet=True)
+    capsys.readouterr()
+    rows = run(few, tmp_path, PAIR[:1], seeds=[10])
+    assert [row["seed"] for row in rows] == [10]
+    left_out = [line for line in capsys.readouterr().out.splitlines() if line.startswith("left out: ")]
+    assert left_out == [
+        f"left out: {tmp_path / 'adder-12'}, because its withheld differs",
+        f"left out: {tmp_path / 'adder-13'}, because its epochs differs",
+    ]
+
+
+@pytest.mark.parametrize("name", ["adder-11", "adder-010", "adder-copy", "copy-10"])
+def test_a_copy_under_another_name_does_not_join_the_mean(few, tmp_path, trained, name):
+    rows = run(few, tmp_path, PAIR[:1], seeds=[10])
+    shutil.copytree(tmp_path / "adder-10", tmp_path / name)
+    assert run(few, tmp_path, PAIR[:1], seeds=[10]) == rows

@@ -12,62 +12,67 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 
 import mnist_adder
-from mnist_adder.data import Data, Split, load_data
+from mnist_adder import training
+from mnist_adder.data import Data, Split
+from mnist_adder.devices import place
 from mnist_adder.losses import total_loss
-from mnist_adder.models import build
-from mnist_adder.recipes import RECIPES
-from mnist_adder.training import fit, make_batches
+from mnist_adder.published.recipes import RECIPES
+from mnist_adder.registry import build
+from mnist_adder.runs import folder, train_run
+from mnist_adder.sources import load_data
+from mnist_adder.training import fit, make_loader
 
 WORLD = 2
 # One step from the initial weights to these minus the gradient.
-ONE_STEP = dataclasses.replace(
-    RECIPES["adder"],
-    digits_epochs=1,
-    lr=1.0,
-    momentum=0.0,
-    nesterov=False,
-    weight_decay=0.0,
-    schedule="constant",
-)
-# Nothing that takes many epochs to learn: no learned adder, no augmentation.
-SHORT = dataclasses.replace(
-    RECIPES["exact-adder"], digits_epochs=6, batch_size=64, rotate=0, shift=0, zoom=0, slant=0
-)
-# Each rank's dropout draws from its own generator.
-DROPPING = dataclasses.replace(RECIPES["cascade"], digits_epochs=2)
+ONE_STEP = dataclasses.replace(RECIPES["adder"], epochs=1, lr=1.0, optimizer_options={}, schedule="constant")
+# Numbers drawn once, and dropout, which each process draws for itself.
+DROPPING = dataclasses.replace(RECIPES["cascade"], epochs=3)
 
 
-def one_batch() -> Data:
-    """Bundled digits, cut to a training set of one batch."""
+def batches(count: int) -> Data:
+    """Bundled digits, cut to a training set of a few batches."""
     data = load_data("digits")
-    return dataclasses.replace(data, train=Split(*(part[: ONE_STEP.batch_size] for part in data.train)))
+    return dataclasses.replace(data, train=Split(*(part[: count * ONE_STEP.batch_size] for part in data.train)))
 
 
-def fit_share(rank: int, folder: Path) -> None:
-    """One of the processes; leaves what it trained in `folder`."""
+def train_part(rank: int, out: Path) -> None:
+    """One of the processes; leaves what it trained in a folder."""
     torch.set_num_threads(1)  # as torchrun does: more threads than cores wait for each other
-    dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=WORLD)
-    step = fit(ONE_STEP, one_batch(), seed=3)
-    short = fit(SHORT, load_data("digits"), bar=False)
+    dist.init_process_group("gloo", init_method=f"file://{out}/meet", rank=rank, world_size=WORLD)
+    data = batches(3)
+    step = fit(ONE_STEP, batches(1), seed=3, quiet=True)
+    fitted = [fit(DROPPING, data, quiet=True)]
+    plain, folder.draw = training.train_epoch, lambda *_: {}
 
-    def keep(state):
-        if len(state["history"]) == 1:
-            torch.save(state, folder / "state.pt")
+    def interrupted(network, loader, *rest):
+        if loader.epoch == 2:
+            raise KeyboardInterrupt
+        return plain(network, loader, *rest)
 
-    whole = fit(DROPPING, load_data("digits"), bar=False, keep=keep)
+    training.train_epoch = interrupted
+    try:
+        train_run(out / "run", DROPPING, data, quiet=True)
+    except KeyboardInterrupt:
+        training.train_epoch = plain
     dist.barrier()
-    state = torch.load(folder / "state.pt", weights_only=True)
-    resumed = fit(DROPPING, load_data("digits"), bar=False, state=state)
-    pair = whole.model.state_dict(), resumed.model.state_dict()
-    torch.save((step.model.state_dict(), short.history, *pair), folder / f"{rank}.pt")
+
+    def kept(*arguments, **settings):
+        fitted.append(fit(*arguments, **settings))
+        return fitted[-1]
+
+    folder.fit = kept
+    train_run(out / "run", DROPPING, data, quiet=True, resume=True)
+    whole, resumed = fitted
+    states = step.model.state_dict(), whole.model.state_dict(), resumed.model.state_dict()
+    torch.save((*states, whole.history, resumed.history), out / f"{rank}.pt")
     dist.destroy_process_group()
 
 
 @pytest.fixture(scope="module")
-def shares(tmp_path_factory) -> list:
-    folder = tmp_path_factory.mktemp("shares")
-    mp.spawn(fit_share, (folder,), nprocs=WORLD)
-    return [torch.load(folder / f"{rank}.pt") for rank in range(WORLD)]
+def parts(tmp_path_factory) -> list:
+    out = tmp_path_factory.mktemp("parts")
+    mp.spawn(train_part, (out,), nprocs=WORLD)
+    return [torch.load(out / f"{rank}.pt") for rank in range(WORLD)]
 
 
 @pytest.fixture
@@ -79,48 +84,41 @@ def one_thread():
     torch.set_num_threads(threads)
 
 
-@pytest.mark.usefixtures("one_thread")
-def test_first_gradients_are_those_of_one_process_that_averages_the_half_batches(shares):
+def test_two_processes_apply_the_mean_of_the_gradients_of_their_halves(parts, one_thread):
     torch.manual_seed(3)
-    model = build(ONE_STEP.model)
+    model = place(build(ONE_STEP.model), "cpu").train()
     initial = {name: weight.clone() for name, weight in model.named_parameters()}
     for rank in range(WORLD):
-        (half,) = make_batches(ONE_STEP, one_batch().train, 3, rank=rank, world=WORLD)
+        loader = make_loader(ONE_STEP, batches(1), seed=3)
+        loader.rank, loader.world_size = rank, WORLD
+        loader.set_epoch(1)
+        (half,) = loader
         assert len(half.digit) == ONE_STEP.batch_size // WORLD
-        digit_log_probabilities, sum_scores = model(half.image, half.number)
-        loss = total_loss(digit_log_probabilities, half.digit, sum_scores, half.sum)
-        (loss.total / WORLD).backward()
+        log_probs, logits = model(half.image, half.number)
+        (total_loss(log_probs, half.digit, logits, half.sum).total / WORLD).backward()
     for name, weight in model.named_parameters():
-        for state, *_ in shares:
-            gradient = initial[name] - state[name]
-            torch.testing.assert_close(gradient, weight.grad, rtol=0, atol=1e-5, msg=name)
+        for state, *_ in parts:
+            torch.testing.assert_close(initial[name] - state[name], weight.grad, rtol=0, atol=1e-5, msg=name)
 
 
-def test_two_processes_become_as_accurate_as_one_with_the_same_global_batch(shares):
-    alone = fit(SHORT, load_data("digits"), bar=False).history[-1]
-    together, other = (history[-1] for _, history, *_ in shares)
-    assert alone["test_joint_accuracy"] > 0.9
-    assert together["test_joint_accuracy"] == pytest.approx(alone["test_joint_accuracy"], abs=0.04)
-    # Counted over both halves of every batch, by both ranks; only rank 0 tests.
-    assert together["train_joint_accuracy"] == other["train_joint_accuracy"]
-    assert "test_joint_accuracy" not in other
-
-
-def test_two_processes_end_where_they_would_have_ended_uninterrupted(shares):
-    for *_, whole, resumed in shares:
+def test_two_processes_end_where_they_would_have_ended_uninterrupted(parts):
+    for _, whole, resumed, *_ in parts:
         assert all(torch.equal(resumed[name], tensor) for name, tensor in whole.items())
+    *_, history, resumed_history = parts[0]
+    assert len(history) == 3 and resumed_history == history
 
 
-def torchrun(folder: Path, *arguments: str) -> subprocess.CompletedProcess:
-    """Run the command line as two processes, in `folder`."""
+def test_both_processes_count_over_both_halves_of_every_batch(parts):
+    first, other = ([row["train_joint_accuracy"] for row in history] for *_, history, _ in parts)
+    assert first == other
+
+
+def torchrun(here: Path, *arguments: str) -> subprocess.CompletedProcess:
+    """Run the command line as two processes, in a folder."""
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={WORLD}"]
-    return subprocess.run(
-        [*launch, "-m", "mnist_adder", *arguments],
-        cwd=folder,
-        env=os.environ | {"PYTHONPATH": str(Path(mnist_adder.__file__).parent.parent)},
-        capture_output=True,
-        text=True,
-    )
+    environment = os.environ | {"PYTHONPATH": str(Path(mnist_adder.__file__).parent.parent)}
+    command = [*launch, "-m", "mnist_adder", *arguments]
+    return subprocess.run(command, cwd=here, env=environment, capture_output=True, text=True)
 
 
 TRAIN = ("train", "--data", "digits", "--device", "cpu", "--epochs", "1", "--out", "runs/pair")
@@ -128,21 +126,28 @@ TRAIN = ("train", "--data", "digits", "--device", "cpu", "--epochs", "1", "--out
 
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory) -> tuple[Path, subprocess.CompletedProcess]:
-    folder = tmp_path_factory.mktemp("pair")
-    return folder, torchrun(folder, *TRAIN)
+    here = tmp_path_factory.mktemp("pair")
+    return here, torchrun(here, *TRAIN)
 
 
 def test_torchrun_leaves_one_run_folder_and_one_report(pair):
-    folder, done = pair
+    here, done = pair
     assert done.returncode == 0, done.stderr
-    assert [run.name for run in (folder / "runs").iterdir()] == ["pair"]
-    assert '"processes": 2' in (folder / "runs/pair/metrics.json").read_text()
+    assert [run.name for run in (here / "runs").iterdir()] == ["pair"]
+    assert '"world_size": 2' in (here / "runs/pair/metrics.json").read_text()
+    assert not list((here / "runs/pair").glob(".*"))
     assert done.stdout.count("device: CPU") == done.stdout.count("run folder: ") == 1
 
 
-def test_an_error_of_rank_0_alone_ends_both_processes_in_one_line(pair):
-    folder, _ = pair
-    done = torchrun(folder, *TRAIN)
+@pytest.mark.parametrize(
+    "arguments, said",
+    [
+        (TRAIN, "runs/pair already holds a run"),  # rank 0 alone meets this error
+        (("compare", "--data", "digits"), "torchrun is for train only"),
+    ],
+)
+def test_an_error_ends_both_processes_in_one_line(pair, arguments, said):
+    done = torchrun(pair[0], *arguments)
     assert done.returncode != 0
-    assert done.stderr.count("mnist-adder: error: runs/pair already holds a run") == 1
-    assert "exitcode  : 2" in done.stderr  # torchrun ends the other process if that is not quicker
+    assert done.stderr.count(f"mnist-adder: error: {said}") == done.stderr.count("mnist-adder: error: ") == 1
+    assert "Error: " not in done.stderr.replace("ChildFailedError: ", "")

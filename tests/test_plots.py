@@ -21,7 +21,7 @@ def history(epochs: int) -> list[dict[str, float]]:
     ]
 
 
-WRONG = [Mistake(index, number, 3, 5, 4) for index in (7, 8, 9) for number in (1, 2)]
+WRONG = [Mistake(index, number, 3, 3 + number, 5, 4) for index in (7, 8, 9) for number in (1, 2)]
 TABLE = np.linspace(0.97, 1, 100).reshape(10, 10)
 COUNTS = 980 * np.eye(10, dtype=int) + np.eye(10, k=1, dtype=int)
 RATES = [0.001, 0.01, 0.1, 1.0]
@@ -31,7 +31,7 @@ SHARES = {
 }
 
 FIGURES = {
-    "sample_grid": lambda: plots.sample_grid(IMAGES[:3], [4, 0, 9], [7, 0, 18], "my source"),
+    "sample_grid": lambda: plots.sample_grid(IMAGES[:3], [3, 0, 9], [4, 0, 9], [7, 0, 18], "my source"),
     "image_grid": lambda: plots.image_grid(IMAGES[:3], ["a", "b", "c"], "my source"),
     "mistakes": lambda: plots.mistakes(IMAGES, WRONG, "my source"),
     "no mistakes": lambda: plots.mistakes(IMAGES, [], "my source"),
@@ -73,13 +73,14 @@ def test_figures_draw_and_name_their_source(name):
 
 def test_samples_are_titled_with_their_sums():
     shown = titles(FIGURES["sample_grid"]())
-    assert {"3 + 4 = 7", "0 + 0 = 0", "9 + 9 = 18"} <= set(shown)
+    assert {"3, 4 → 7", "0, 0 → 0", "9, 9 → 18"} <= set(shown)
 
 
 def test_mistakes_show_an_image_once_with_truth_and_answer():
     figure = FIGURES["mistakes"]()
     (axes,) = figure.axes
-    assert [text.get_text() for text in axes.texts] == ["3 + 1 = 4\nsaid 5, 4"] * 3
+    numbers = (1, 2, 1)  # an image's first wrong number, the next image's second, and so on
+    assert [text.get_text() for text in axes.texts] == [f"3, {n} → {3 + n}\nsaid 5, 4" for n in numbers]
     for text, picture, index in zip(axes.texts, axes.get_images(), (7, 8, 9), strict=True):
         left, right, bottom, top = picture.get_extent()
         x, y = text.get_position()
@@ -89,7 +90,7 @@ def test_mistakes_show_an_image_once_with_truth_and_answer():
 
 
 def test_mistakes_stop_at_most():
-    wrong = [Mistake(index, 0, 3, 5, 4) for index in range(30)]
+    wrong = [Mistake(index, 0, 3, 3, 5, 4) for index in range(30)]
     figure = plots.mistakes(IMAGES, wrong, "my source", most=10)
     pictures = figure.axes[0].get_images()
     assert len({tuple(picture.get_extent()) for picture in pictures}) == len(pictures) == 10

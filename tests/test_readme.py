@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from mnist_adder import __main__, data, recipes
+from mnist_adder import __main__, recipes, sources
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
@@ -37,9 +37,9 @@ def folder(tmp_path_factory):
 @pytest.fixture(autouse=True)
 def short(folder, monkeypatch):
     """One epoch on the bundled digits, whatever the example asks for."""
-    plain = data.load_data
+    plain = sources.load_data
     monkeypatch.chdir(folder)
-    monkeypatch.setattr(data, "load_data", lambda *_, validate=None: plain("digits", validate=validate))
+    monkeypatch.setattr(sources, "load_data", lambda *_, validate=None: plain("digits", validate=validate))
     monkeypatch.setattr(recipes.Recipe, "length", lambda *_: 1)
 
 

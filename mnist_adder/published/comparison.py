@@ -3,6 +3,7 @@
 import csv
 import io
 import itertools
+import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from statistics import fmean, stdev
@@ -63,34 +64,36 @@ def compare(
     device: torch.device | str = "cpu",
     out: str | Path = "runs/comparison",
     withhold: int | None = None,
+    keep_sums: bool = True,
     quiet: bool = False,
 ) -> list[dict[str, Any]]:
     """Train each recipe with each seed, as a run in ``<out>/<recipe>-<seed>``, and compare them.
 
     After each run, ``comparison.md``, ``.csv`` and ``.png`` in `out` are written anew. A finished run in `out` is read
     back instead of trained again, and an interrupted one goes on; runs of these recipes and settings with other seeds
-    join the table. `withhold` pairs are drawn from each run's seed. Returns the metrics of all runs in the table.
+    join the table. `withhold` pairs are drawn from each run's seed, see `pairs_to_withhold`. Returns the metrics of all runs in the table.
     `InputError` for a run in the place of one of these that was made with other settings.
     """
     out, recipes = Path(out), {recipe.name: recipe for recipe in recipes}
 
     def settings(seed: int) -> dict[str, Any]:
-        withheld = [] if withhold is None else pairs_to_withhold(withhold, seed)
+        withheld = pairs_to_withhold(withhold, seed, keep_sums=keep_sums) if withhold else []
         return {"device": device, "seed": seed, "withheld": withheld}
 
     wanted = {out / f"{name}-{seed}": (name, seed) for seed in seeds for name in recipes}
     rows: dict[Path, dict[str, Any]] = {}
     for path in sorted(file.parent for file in out.glob(f"*/{files.SUMS}")):
         name, _, seed = path.name.rpartition("-")
-        if name in recipes and seed.isdecimal():
-            run = folder.read_run(path)
-            difference = _difference(run.config, folder.run_config(recipes[name], data, **settings(int(seed))))
+        if name in recipes and seed.isdecimal() and str(int(seed)) == seed:
+            contents = files.read_checked(path)
+            config, metrics = (json.loads(contents[part]) for part in (files.CONFIG, files.METRICS))
+            difference = _difference(config, folder.run_config(recipes[name], data, **settings(int(seed))))
             if difference and path in wanted:
                 raise InputError(f"{path} is a run with another {difference}: choose another --out, or delete it")
             if difference:
                 print(f"left out: {path}, because its {difference} differs")
             else:
-                rows[path] = run.metrics
+                rows[path] = metrics
     for place, (path, (name, seed)) in enumerate(wanted.items(), 1):
         print(f"\n{path} ({place} of {len(wanted)}){': done before' if path in rows else ''}", flush=True)
         if path not in rows:
@@ -138,7 +141,11 @@ def markdown(rows: Sequence[dict[str, Any]]) -> str:
     lines.append(("---", *["---:"] * (len(lines[0]) - 2), "---"))
     for name, group in _by_recipe(rows).items():
         seeds = [run["seed"] for run in group]
-        counts = f"{group[0]['parameters']:,}", group[0]["epochs"], f"{len(seeds)}: {min(seeds)}–{max(seeds)}"
+        counts = (
+            f"{group[0]['parameters']:,}",
+            group[0]["epochs"],
+            f"{len(seeds)}: {min(seeds)}–{max(seeds)}" if len(seeds) > 1 else seeds[0],
+        )
         values = [_mean([run["train_seconds"] for run in group], 1)]
         values += [_mean([100 * run[f"{part}_accuracy"] for run in group], 2) for part in parts]
         lines.append((f"`{name}`", *counts, *values, f"{source}, all ten numbers"))

@@ -10,7 +10,7 @@ import platform
 import shutil
 import subprocess
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,7 +35,7 @@ from ..recipes import Recipe
 from ..registry import Network, build, name_of
 from ..training import Fitted, History, fit
 from . import files
-from .checkpoint import CheckpointFile
+from .checkpoint import CheckpointFile, read_checkpoint
 
 PRETRAINED = Path(__file__).parents[1] / "weights" / "adder.safetensors"
 Pairs = Sequence[Sequence[int]]
@@ -99,6 +99,8 @@ def train_run(
     if rank() == 0 and not resume:
         folder = make_folder(folder, recipe.name, force=force)
     folder = Path(folder or "")
+    if resume:
+        read_checkpoint(folder)  # an error is better before the folder is locked
     with _locked(folder):
         config = run_config(recipe, data, **{k: v for k, v in settings.items() if k != "quiet"})
         fitted = fit(recipe, data, **settings, checkpoint=CheckpointFile(folder, config, resume=resume))
@@ -114,7 +116,8 @@ def _locked(folder: Path) -> Iterator[None]:
             try:
                 yield
             finally:
-                path.unlink(missing_ok=True)
+                with suppress(OSError):  # Windows refuses while the file is open
+                    path.unlink()
     except Timeout as error:
         raise InputError(f"another process trains into {folder}: choose another --out") from error
 

@@ -21,8 +21,7 @@ from PIL import Image
 
 from mnist_adder import InputError, load_data, predict, read_run
 from mnist_adder.__main__ import main as command
-from mnist_adder.runs.checkpoint import read_checkpoint
-from mnist_adder.runs.files import CHECKPOINT, CONFIG, HISTORY, METRICS, SUMS, WEIGHTS
+from mnist_adder.runs.files import CHECKPOINT, CONFIG, HISTORY, METRICS, SUMS, WEIGHTS, read_checkpoint
 from mnist_adder.sources import MNIST_SHA256
 
 TRAIN = ["train", "--data", "digits", "--device", "cpu", "--epochs", "4", "--recipe", "cascade"]

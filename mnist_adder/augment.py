@@ -10,9 +10,7 @@ from torch import Tensor
 def random_affine(
     images: Tensor, draws: Tensor, degrees: float, translate: float, scale: float, shear: float
 ) -> Tensor:
-    """Rotate, move, scale and shear each image by amounts of its own, in one resampling.
-
-    The names are those of torchvision's ``RandomAffine``, which draws one map for a whole batch.
+    """Rotate, move, scale and shear each image by amounts of its own; torchvision's draws one map for a whole batch.
 
     Args:
         images: uint8 [B, 28, 28]; what enters from outside the frame is 0 (paper).
@@ -20,8 +18,7 @@ def random_affine(
         degrees, shear: the largest rotation and sideways shear, in degrees, in either direction.
         translate, scale: the largest move along each axis and change of size, as shares of the side.
 
-    Returns:
-        float32 [B, 28, 28] in 0…255.
+    Returns float32 [B, 28, 28] in 0…255.
     """
     rotation, right, down, size, lean = (2 * draws - 1).unbind(1)  # [B] each, in −1…1
     angle, size, lean = rotation * math.radians(degrees), 1 + size * scale, (lean * math.radians(shear)).tan()

@@ -1,42 +1,32 @@
 """Checks of what users bring: recipes, data and networks. Importing this file imports no torch."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from .errors import InputError
-
-if TYPE_CHECKING:
-    from torch import Tensor, nn
 
 CHOICES = {
     "optimizer": ("SGD", "Adam", "AdamW", "NAdam", "RAdam", "RMSprop", "Adagrad"),  # classes of torch.optim
     "schedule": ("constant", "one-cycle", "cosine"),
     "averaging": (None, "ema", "swa"),
 }
-RANGES = {
-    **{"epochs": (1, 1_000_000), "batch_size": (2, 1_000_000), "lr": (1e-12, 1e30)},
-    **{"pct_start": (0, 0.99), "averaged_share": (0, 1), "label_smoothing": (0, 1)},
-    **{"digit_weight": (0, 1e6), "sum_weight": (0, 1e6)},
-    **{"degrees": (0, 180), "translate": (0, 1), "scale": (0, 0.9), "shear": (0, 60)},
-}
-WHOLE = ("epochs", "batch_size")
+RANGES = {"epochs": (1, 1_000_000), "batch_size": (2, 1_000_000), "lr": (1e-12, 1e30), "pct_start": (0, 0.99)}
+RANGES |= {"averaged_share": (0, 1), "label_smoothing": (0, 1), "digit_weight": (0, 1e6), "sum_weight": (0, 1e6)}
+RANGES |= {"degrees": (0, 180), "translate": (0, 1), "scale": (0, 0.9), "shear": (0, 60)}
 
 
 def check_recipe(recipe: Any, models: Mapping[str, str]) -> None:
     """Raise `InputError` unless a `Recipe` names things that exist, and its numbers lie in their ranges."""
-    if not callable(recipe.model) and ":" not in str(recipe.model) and recipe.model not in models:
-        names = ", ".join(models)
-        raise InputError(f"model cannot be {recipe.model!r}: choose one of {names}, or 'package.module:Name'")
-    for name, allowed in CHOICES.items():
-        if getattr(recipe, name) not in allowed:
-            names = ", ".join(map(str, allowed))
-            raise InputError(f"{name} cannot be {getattr(recipe, name)!r}: choose one of {names}")
+    for name, allowed in {"model": (*models, "package.module:Name"), **CHOICES}.items():
+        value = getattr(recipe, name)
+        custom = name == "model" and (callable(value) or ":" in str(value))
+        if value not in allowed and not custom:
+            raise InputError(f"{name} cannot be {value!r}: choose one of {', '.join(map(str, allowed))}")
     for name, (low, high) in RANGES.items():
         value = getattr(recipe, name)
+        kind, types = ("whole number", int) if name in ("epochs", "batch_size") else ("number", int | float)
         for number in value.values() if isinstance(value, Mapping) else [value]:
-            kinds = int if name in WHOLE else int | float
-            if isinstance(number, bool) or not isinstance(number, kinds) or not low <= number <= high:
-                kind = "whole number" if name in WHOLE else "number"
+            if isinstance(number, bool) or not isinstance(number, types) or not low <= number <= high:
                 raise InputError(f"{name} must be a {kind} from {low:,} to {high:,}, not {number!r:.40}")
 
 
@@ -46,7 +36,7 @@ def check_seed(seed: int) -> None:
         raise InputError(f"a seed must be a whole number from 0 to 2⁶³ − 1, not {seed!r:.40}")
 
 
-def check_split(images: "Tensor", digits: "Tensor") -> None:
+def check_split(images: Any, digits: Any) -> None:
     """Raise `InputError` unless images are ``uint8 [N, 28, 28]`` and digits ``int64 [N]`` in 0–9, N ≥ 1."""
     image_type, digit_type = (f"{str(t.dtype).removeprefix('torch.')} {list(t.shape)}" for t in (images, digits))
     if not image_type.startswith("uint8") or images.shape[1:] != (28, 28) or not len(images):
@@ -57,7 +47,7 @@ def check_split(images: "Tensor", digits: "Tensor") -> None:
         raise InputError(f"digits must be 0–9, not {int(digits.min())}…{int(digits.max())}")
 
 
-def check_outputs(model: "nn.Module") -> None:
+def check_outputs(model: Any) -> None:
     """Try a network; raise `InputError` unless its outputs are log-probabilities [B, 10] and logits [B, 19]."""
     weight, was_training = next(model.parameters()).detach(), model.training
     outputs = model.eval()(weight.new_zeros(2, 1, 28, 28), weight.new_zeros(2, 10))
@@ -65,9 +55,5 @@ def check_outputs(model: "nn.Module") -> None:
     shapes = [list(output.shape) for output in outputs] if isinstance(outputs, tuple) else type(outputs).__name__
     if shapes != [[2, 10], [2, 19]]:
         raise InputError(f"the network must return log_probs [B, 10] and logits [B, 19], not {shapes} for B = 2")
-    log_probs, _ = outputs
-    if not (log_probs.float().exp().sum(1) - 1).abs().max() <= 0.02:  # which holds for NaN, too
-        raise InputError(
-            "the network's first output is not log-probabilities, because they do not sum to 1: "
-            "end the digit's head with log_softmax"
-        )
+    if not (outputs[0].float().exp().sum(1) - 1).abs().max() <= 0.02:  # NaN is not below it
+        raise InputError("the network's first output must be log-probabilities: end the digit's head with log_softmax")

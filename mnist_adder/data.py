@@ -89,21 +89,14 @@ class AdderDataset(Dataset[Sample]):
     and in a `DataLoader`'s worker also from the worker's seed: workers draw differently, and a run repeats exactly
     when the `DataLoader` is given a seeded `generator`.
 
-    An index gives a sample; a list of indices, a slice or a bool mask gives a batch. Both of these work, and the
-    second is fast::
-
-        DataLoader(dataset, batch_size=128, shuffle=True)
-        DataLoader(dataset, batch_size=None, sampler=BatchSampler(RandomSampler(dataset), 128, drop_last=False))
+    An index gives a sample; a list of indices, a slice or a bool mask gives a batch. So a `DataLoader` is fast with
+    ``batch_size=None, sampler=BatchSampler(RandomSampler(dataset), 128, drop_last=False)``.
 
     Args:
-        images: uint8 [N, 28, 28], 255 is ink.
-        digits: int64 [N], values 0–9.
+        images, digits: uint8 [N, 28, 28], 255 is ink; int64 [N], values 0–9. `InputError` for any others.
         fixed_numbers: draw one number per image now, and keep it.
         seed: decides the numbers.
         target: the operation to learn, see `add`.
-
-    Raises:
-        InputError: images or digits of another shape, dtype or range.
     """
 
     def __init__(
@@ -114,32 +107,29 @@ class AdderDataset(Dataset[Sample]):
         # NumPy's generator can be sent to the workers of a DataLoader, which PyTorch's cannot.
         self._random = np.random.default_rng(seed)
         self._worker_seed: int | None = None
-        self.numbers = self._draw(len(digits)) if fixed_numbers else None
+        self.numbers = self._draw(digits.shape) if fixed_numbers else None
 
     def __len__(self) -> int:
         return len(self.digits)
 
     def __getitem__(self, index: int | slice | Sequence[int] | Sequence[bool] | Tensor) -> Sample:
         rows = torch.from_numpy(np.asarray(np.arange(len(self))[index]))
-        batch = self._gather(rows.reshape(-1))
-        return batch if rows.dim() else Sample(*(field[0] for field in batch))
+        digit = self.digits[rows]
+        number = self._draw(digit.shape) if self.numbers is None else self.numbers[rows]
+        one_hot_sum = F.one_hot(self.target(digit, number), SUMS).float()  # [B, 19]
+        image = normalise(self.images[rows].view(-1, 28, 28)).view(*digit.shape, 1, 28, 28)
+        return Sample(image, one_hot_number(number), digit, one_hot_sum)
 
     def __getitems__(self, indices: Sequence[int]) -> list[Sample]:
         """Samples cut from one gather: a stock `DataLoader` asks for a batch in this way."""
         return [Sample(*fields) for fields in zip(*self[indices], strict=True)]
 
-    def _gather(self, rows: Tensor) -> Sample:
-        digit = self.digits[rows]
-        number = self._draw(len(rows)) if self.numbers is None else self.numbers[rows]
-        one_hot_sum = F.one_hot(self.target(digit, number), SUMS).float()  # [B, 19]
-        return Sample(normalise(self.images[rows]), one_hot_number(number), digit, one_hot_sum)
-
-    def _draw(self, count: int) -> Tensor:
+    def _draw(self, shape: torch.Size) -> Tensor:
         worker = get_worker_info()
         if worker is not None and worker.seed != self._worker_seed:  # this worker's first access
             self._worker_seed = worker.seed
             self._random = np.random.default_rng((self.seed, worker.seed))
-        return torch.from_numpy(self._random.integers(NUMBERS, size=count))
+        return torch.from_numpy(np.asarray(self._random.integers(NUMBERS, size=tuple(shape))))
 
 
 def pair_table(pairs: Sequence[Sequence[int]]) -> Tensor:
@@ -168,9 +158,8 @@ class Loader:
         target: the operation to learn, see `add`.
         rank, world_size: the number of this process, and how many there are.
 
-    Raises:
-        InputError: a batch size that the split cannot fill or the processes cannot divide, or pairs that leave
-            a digit without a number.
+    `InputError` for a batch size that the split cannot fill or the processes cannot divide, or withheld pairs that
+    leave a digit without a number.
     """
 
     def __init__(
@@ -190,15 +179,14 @@ class Loader:
             raise InputError(f"batch size {batch_size} is larger than the training set ({len(split.digits)} images)")
         if batch_size % world_size or batch_size < 2 * world_size:
             raise InputError(
-                f"batch size {batch_size} does not give each of {world_size} processes the same number of "
-                "samples, at least the two that BatchNorm needs"
+                f"batch size {batch_size} must give each of {world_size} processes as many samples, at least 2"
             )
         shown = ~pair_table(withheld)
         if not shown.any(1).all():
             raise InputError("every digit needs a number that is not withheld")
         self.split, self.batch_size, self.seed, self.target = split, batch_size, seed, target
         self.affine, self.rank, self.world_size = affine, rank, world_size
-        self.number_odds = shown.float().to(split.digits.device) if withheld else None  # [10, 10]
+        self.number_odds = shown.float().to(split.digits.device)  # [10, 10]
         self.set_epoch(0)
         self.numbers = self._draw_numbers(self._generator()) if fixed_numbers else None
 
@@ -214,9 +202,7 @@ class Loader:
         generator = self._generator()
         order = torch.randperm(len(digits), generator=generator, device=digits.device)
         numbers = self._draw_numbers(generator) if self.numbers is None else self.numbers
-        draws = None
-        if any(self.affine):
-            draws = torch.rand(len(digits), 5, generator=generator, device=digits.device)
+        draws = torch.rand(len(digits), 5, generator=generator, device=digits.device) if any(self.affine) else None
         end = len(self) * self.batch_size
         # Several batches are made at once, because fewer and larger operations take less time.
         step = max(1, MADE_AT_ONCE // self.batch_size) * self.batch_size
@@ -231,11 +217,7 @@ class Loader:
             yield from map(Sample._make, zip(*batches, strict=True))
 
     def _generator(self) -> torch.Generator:
-        device = self.split.digits.device
-        return torch.Generator(device).manual_seed(derive_seed(self.seed, self.epoch))
+        return torch.Generator(self.split.digits.device).manual_seed(derive_seed(self.seed, self.epoch))
 
     def _draw_numbers(self, generator: torch.Generator) -> Tensor:
-        digits = self.split.digits
-        if self.number_odds is not None:
-            return torch.multinomial(self.number_odds[digits], 1, generator=generator).squeeze(1)
-        return torch.randint(NUMBERS, digits.shape, generator=generator, device=digits.device)
+        return torch.multinomial(self.number_odds[self.split.digits], 1, generator=generator).squeeze(1)

@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from .checks import check_seed
-from .data import derive_seed
 from .errors import InputError
 
 
@@ -24,13 +23,9 @@ def available_devices() -> list[str]:
 def gpu_check(seed: int = 0, device: str = "auto", *, deterministic: bool = False) -> torch.device:
     """Choose the device, seed every random generator, print both, and return the device.
 
-    Args:
-        seed: for PyTorch's generators on all devices, which draw initial weights and dropout.
-        device: ``"auto"`` takes the accelerator (CUDA, Apple's MPS, …) where there is one, else the CPU.
-        deterministic: ask for deterministic kernels, which the CPU has anyway.
-
-    Raises:
-        InputError: a seed below 0, a device that is not there, or too few devices for the processes that torchrun started.
+    "auto" takes the accelerator (CUDA, Apple's MPS, …) where there is one, else the CPU. `deterministic` asks for
+    deterministic kernels, which the CPU has anyway. `InputError` for a bad seed, a device that is not there, or fewer
+    devices than processes that torchrun started.
     """
     check_seed(seed)
     available = available_devices()
@@ -47,8 +42,8 @@ def gpu_check(seed: int = 0, device: str = "auto", *, deterministic: bool = Fals
             raise InputError(f"{processes} processes need as many devices, and there are {count}: start fewer")
         chosen = torch.device(chosen.type, dist.get_node_local_rank(fallback_rank=0))
         torch.accelerator.set_device_index(chosen.index)
-    python = platform.python_version()
-    print(f"device: {device_name(chosen)} | torch {torch.__version__} | Python {python} | seed {seed}")
+    versions = f"torch {torch.__version__} | Python {platform.python_version()}"
+    print(f"device: {device_name(chosen)} | {versions} | seed {seed}")
     return chosen
 
 
@@ -57,9 +52,8 @@ def device_name(device: torch.device) -> str:
     if device.type == "cuda":
         gpu = torch.cuda.get_device_properties(device)
         return f"{gpu.name} ({gpu.total_memory / 2**30:.0f} GiB), CUDA {torch.version.cuda}"
-    if device.type != "cpu":
-        return f"{device.type} ({platform.machine()})"
-    return f"CPU ({platform.machine()}, {torch.get_num_threads()} thread{'s' * (torch.get_num_threads() > 1)})"
+    threads = torch.get_num_threads()
+    return f"{device.type.upper()} ({platform.machine()}, {threads} thread{'s' * (threads > 1)})"
 
 
 def place(model: nn.Module, device: torch.device | str) -> nn.Module:
@@ -79,10 +73,10 @@ class Clock:
         self.device, self.seconds = device, 0.0
 
     def __enter__(self) -> None:
-        self._started = self._now()
+        self.seconds -= self._now()
 
     def __exit__(self, *_: object) -> None:
-        self.seconds += self._now() - self._started
+        self.seconds += self._now()
 
     def _now(self) -> float:
         if self.device.type in available_devices()[:-1]:
@@ -113,11 +107,6 @@ def rank() -> int:
 def world_size() -> int:
     """How many processes train together."""
     return dist.get_world_size() if dist.is_initialized() else 1
-
-
-def seed_epoch(seed: int, epoch: int) -> None:
-    """Seed what is drawn inside the network (dropout) in an epoch, differently for each process."""
-    torch.manual_seed(derive_seed(seed, epoch, rank()))
 
 
 def distribute(model: nn.Module) -> nn.Module:

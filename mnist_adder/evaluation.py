@@ -52,17 +52,13 @@ class Evaluation:
         return {"digit_loss": self.digit_loss, "sum_loss": self.sum_loss} | self.accuracies(everywhere)
 
     def accuracies(self, pairs: Tensor) -> dict[str, float]:
-        """Accuracies over some (digit, number) pairs, bool [10, 10], as fractions.
-
-        `joint_accuracy` is the share of pairs with both outputs right; `product_accuracy`, the product of
-        the other two, is what one published system calls "total".
-        """
+        """Accuracies over some (digit, number) pairs, bool [10, 10], as fractions; joint is both outputs right."""
         chosen = pairs[self.digits]  # [N, 10]
         digit, sum, joint = (
             right[chosen].double().mean().item()
             for right in (self.digit_right, self.sum_right, self.digit_right & self.sum_right)
         )
-        accuracies = {"digit": digit, "sum": sum, "joint": joint, "product": digit * sum}
+        accuracies = {"digit": digit, "sum": sum, "joint": joint, "product": digit * sum}  # product: system C's "total"
         return {f"{name}_accuracy": value for name, value in accuracies.items()}
 
     @property
@@ -97,12 +93,9 @@ def evaluate(
 
     Args:
         model: on any device; its training mode is left as it was.
-        split: uint8 [N, 28, 28] and int64 [N], on any device; or an `AdderDataset`, with its own target.
+        split: uint8 [N, 28, 28] and int64 [N]; or an `AdderDataset`, with its own target. `InputError` for any other.
         target: the operation that the network was trained for, see `data.add`.
         batch_size: images at a time (default: 125 on the CPU, whose caches are small, and 2,500 elsewhere).
-
-    Raises:
-        InputError: images or digits of another shape, dtype or range.
     """
     if isinstance(split, AdderDataset):
         split, target = Split(split.images, split.digits), split.target

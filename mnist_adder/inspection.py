@@ -3,42 +3,36 @@
 import contextlib
 import copy
 import io
+from collections import namedtuple
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
+from graphviz import ExecutableNotFound
 from torch import nn
+from torchsummary import summary
+from torchviz import make_dot
 
 from .data import NUMBERS
 from .errors import InputError
 
 SIDE = 28  # pixels
+# The jump is the distance of neighbouring outputs and the field is the side of what one output sees, both in pixels.
+Field = namedtuple("Field", "layer kernel stride padding output jump field")
 
 
 def layer_table(model: nn.Module) -> str:
     """torchsummary's table of the layers of a network with the two inputs: output shapes and parameters."""
-    from torchsummary import summary
-
     model = copy.deepcopy(model).cpu().float().eval()  # the made-up batch must not reach the original
-    # torchsummary 1.5.1 multiplies out the shapes of all inputs and of every module's outputs, and fails where
-    # they differ. So it gets one input, the pixels and then the number, and modules without children only.
+    # torchsummary 1.5.1 fails where a module has several inputs or outputs. So it gets one input, the pixels and then
+    # the number, and modules without children only. It counts only parameters that are called weight or bias.
     view = nn.Sequential(*(layer for layer in model.modules() if not list(layer.children())))
     view.forward = lambda x: model(x[:, :-NUMBERS].view(-1, 1, SIDE, SIDE), x[:, -NUMBERS:])
+    for layer in view:
+        if not hasattr(layer, "weight") and list(layer.parameters()):
+            layer.weight = nn.utils.parameters_to_vector(layer.parameters())
     with contextlib.redirect_stdout(io.StringIO()) as table, torch.random.fork_rng(devices=[]):
         summary(view, (SIDE**2 + NUMBERS,), device="cpu")
     return table.getvalue().strip("\n")
-
-
-class Field(NamedTuple):
-    """A row of the receptive-field table; lengths are along one side, in pixels of the input."""
-
-    layer: str
-    kernel: int
-    stride: int
-    padding: int
-    output: int  # side of the layer's output
-    jump: int  # distance between neighbouring outputs
-    field: int  # side of the square one output can see; never more than the image
 
 
 def receptive_fields(cnn: nn.Module) -> list[Field]:
@@ -60,30 +54,23 @@ def receptive_fields(cnn: nn.Module) -> list[Field]:
 
 
 def receptive_field_table(cnn: nn.Module) -> str:
-    """`receptive_fields` as text."""
+    """The receptive field after each convolution and pooling layer, as a text with a line for each."""
     rows = [Field._fields, *receptive_fields(cnn)]
     return "\n".join(f"{row[0]:14}" + "".join(f"{value:>9}" for value in row[1:]) for row in rows)
 
 
 def autograd_graph(model: nn.Module):
-    """torchviz's graph of one forward pass, as a `graphviz.Digraph`.
-
-    Blue boxes are parameters, grey ones operations, green ones the outputs that backward starts from.
-    """
-    from torchviz import make_dot
-
+    """torchviz's graph of one forward pass, a `graphviz.Digraph`: parameters blue, operations grey, outputs green."""
     model = copy.deepcopy(model).cpu().float().eval()
     outputs = model(torch.zeros(2, 1, SIDE, SIDE), torch.eye(NUMBERS)[:2])
     return make_dot(outputs, params=dict(model.named_parameters()))
 
 
 def save_graph(model: nn.Module, path: str | Path) -> Path:
-    """Write the autograd graph's source to `path` (``.gv``) and render a PNG beside it.
+    """Write the autograd graph's source to `path` (``.gv``), draw a PNG beside it, and return the picture's path.
 
-    Returns the picture's path, or without the program ``dot`` says so and returns the source's.
+    Without the program ``dot`` it says so and returns the source's path. `InputError` if `path` is a folder.
     """
-    from graphviz import ExecutableNotFound
-
     if Path(path).is_dir():
         raise InputError(f"{path} is a folder: name a file in it, such as graph.gv")
     path = Path(path).with_suffix(".gv")

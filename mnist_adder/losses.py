@@ -44,8 +44,7 @@ def total_loss(
         label_smoothing: share of the digit's target that is spread evenly over all ten digits (Szegedy et
             al. 2016, "Rethinking the Inception architecture", section 7).
 
-    Raises:
-        ValueError: shapes that do not fit together.
+    `ValueError` for shapes that do not fit together.
     """
     shapes = [list(tensor.shape) for tensor in (log_probs, digit, logits, sum)]
     batch = shapes[0][:1]

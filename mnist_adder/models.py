@@ -1,8 +1,4 @@
-"""Our networks: the CNN that reads the digit, the adders, and how the two inputs meet.
-
-Each is a `TwoInputNet`, but any `nn.Module` with ``forward(image, number)`` → ``(log_probs, logits)`` can be
-trained and evaluated.
-"""
+"""Our networks: the CNN that reads the digit, the three adders, and how the two inputs meet."""
 
 import torch
 import torch.nn.functional as F
@@ -14,14 +10,14 @@ from .data import DIGITS, NUMBERS, SUMS
 class TwoInputNet(nn.Module):
     """A network with two inputs, an image and a number, and two outputs, the digit and the sum.
 
-    It is split in two: `features` turns the images into features, and `combine` joins them with a number. So
-    the evaluation can show every image all ten numbers and run the CNN only once per image.
+    `features` is all that is computed from the image alone, and `combine` joins it with a number. So the evaluation can
+    show every image all ten numbers and run the CNN only once per image.
     """
 
     memory_format = torch.channels_last  # the layout in which a CPU runs its convolutions fastest
 
     def features(self, image: Tensor) -> Tensor:
-        """``[B, 1, 28, 28]`` to ``[B, F]``: all that is computed from the image alone."""
+        """``[B, 1, 28, 28]`` to ``[B, F]``."""
         raise NotImplementedError
 
     def combine(self, features: Tensor, number: Tensor) -> tuple[Tensor, Tensor]:
@@ -29,17 +25,10 @@ class TwoInputNet(nn.Module):
         raise NotImplementedError
 
     def forward(self, image: Tensor, number: Tensor) -> tuple[Tensor, Tensor]:
-        """Read the digit and add the number.
+        """The log_probs of the digit [B, 10] and the logits of the sum [B, 19].
 
-        Args:
-            image: float [B, 1, 28, 28], normalised.
-            number: float [B, 10], one-hot.
-
-        Returns:
-            log_probs [B, 10] of the digit and logits [B, 19] of the sum.
-
-        Raises:
-            ValueError: another shape, or no floats. Values are not looked at: that would wait for the device.
+        `image` is float [B, 1, 28, 28], normalised, and `number` float [B, 10], one-hot. `ValueError` for other shapes or
+        dtypes; values are not looked at, because that would wait for the device.
         """
         for name, tensor, shape in (("image", image, (1, 28, 28)), ("number", number, (NUMBERS,))):
             if not tensor.is_floating_point() or tensor.shape[1:] != shape:
@@ -164,12 +153,10 @@ class ExactAdder(nn.Module):
 
 
 class AdderNet(TwoInputNet):
-    """The default network: the CNN reads the digit, and what it read meets the number in the adder.
+    """The CNN reads the digit, and what it read meets the number in the adder.
 
-    Args:
-        cnn: ``[B, 1, 28, 28]`` to digit logits ``[B, 10]``; a `DigitCNN` by default.
-        adder: ``(log_probs [B, 10], number [B, 10])`` to logits of the sum ``[B, 19]``; an `AdderMLP` by
-            default.
+    `cnn` makes digit logits ``[B, 10]`` of ``[B, 1, 28, 28]``, by default a `DigitCNN`; `adder` makes logits of the sum
+    ``[B, 19]`` of the digit's log_probs ``[B, 10]`` and the one-hot number ``[B, 10]``, by default an `AdderMLP`.
     """
 
     def __init__(self, cnn: nn.Module | None = None, adder: nn.Module | None = None) -> None:

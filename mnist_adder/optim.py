@@ -11,19 +11,13 @@ from torch.optim.lr_scheduler import CosineAnnealingLR, LambdaLR, LRScheduler, O
 from .errors import InputError
 from .recipes import Recipe
 
-FUSED = ("SGD", "Adam", "AdamW")  # have one kernel for all parameters
-
 
 def make_optimizer(recipe: Recipe, model: nn.Module) -> Optimizer:
-    """The recipe's optimiser. Its weight decay spares biases, BatchNorm and all other 1-D parameters.
-
-    Raises:
-        InputError: an option that the optimiser does not have, or a value that it refuses.
-    """
+    """The recipe's optimiser; its weight decay spares 1-D parameters. `InputError` for an option that it refuses."""
     parameters = [p for p in model.parameters() if p.requires_grad]
-    flat = {"params": [p for p in parameters if p.dim() <= 1], "weight_decay": 0.0}
+    flat = {"params": [p for p in parameters if p.dim() <= 1], "weight_decay": 0.0}  # biases, BatchNorm and the like
     groups = [{"params": [p for p in parameters if p.dim() > 1]}, flat]
-    fused = {"fused": True} if recipe.optimizer in FUSED else {}
+    fused = {"fused": True} if recipe.optimizer in ("SGD", "Adam", "AdamW") else {}  # one kernel for all parameters
     try:
         return getattr(torch.optim, recipe.optimizer)(groups, recipe.lr, **fused | dict(recipe.optimizer_options))
     except (TypeError, ValueError, RuntimeError) as error:
@@ -44,40 +38,35 @@ def make_scheduler(recipe: Recipe, optimizer: Optimizer, steps: int) -> LRSchedu
 class WeightAverage:
     """The network that a recipe is judged by: with averaged weights where the recipe asks for them.
 
-    ``"swa"`` is the plain mean over the last steps (Izmailov et al. 2018, "Averaging weights leads to wider
-    optima"), ``"ema"`` an exponential mean over all steps. BatchNorm's running statistics are averaged, too.
-    Unlike PyTorch's ``AveragedModel``, it counts on the CPU, so that no step waits for the device.
+    "swa" is the plain mean over the last steps (Izmailov et al. 2018, "Averaging weights leads to wider optima"), "ema"
+    an exponential mean over all steps. BatchNorm's running statistics are averaged, too. Unlike PyTorch's
+    ``AveragedModel``, it counts on the CPU, so that no step waits for the device.
     """
 
     def __init__(self, recipe: Recipe, model: nn.Module, steps: int) -> None:
         self._trained, self._averaged = model, copy.deepcopy(model) if recipe.averaging else None
-        self._span, self._step = max(1, round(recipe.averaged_share * steps)), 0
-        self._ema = recipe.averaging == "ema"
-        self._first = 1 if self._ema else steps - self._span + 1  # the first step that is averaged
+        self._ema, self._span = recipe.averaging == "ema", max(1, round(recipe.averaged_share * steps))
+        self._count = 0 if self._ema else self._span - steps  # the number of steps averaged; not positive before
 
     @property
     def model(self) -> nn.Module:
         """The averaged network, from the step on at which averaging begins; before it, the trained one."""
-        return self._trained if self._averaged is None or self._step < self._first else self._averaged
+        return self._trained if self._averaged is None or self._count < 1 else self._averaged
 
     @torch.no_grad()
     def update(self) -> None:
         """Add the weights after a step."""
-        self._step += 1
-        if self.model is self._trained:
-            return
-        count = self._step - self._first + 1
-        weight = 1 / self._span if self._ema and count > 1 else 1 / count
-        tensors = zip(self._averaged.state_dict().values(), self._trained.state_dict().values(), strict=True)
-        averaged, trained = zip(*((a, b) for a, b in tensors if a.is_floating_point()), strict=True)
-        torch._foreach_lerp_(averaged, trained, weight)
+        self._count += 1
+        if self.model is self._averaged:
+            weight = 1 / self._span if self._ema and self._count > 1 else 1 / self._count
+            tensors = zip(self._averaged.state_dict().values(), self._trained.state_dict().values(), strict=True)
+            averaged, trained = zip(*((a, b) for a, b in tensors if a.is_floating_point()), strict=True)
+            torch._foreach_lerp_(averaged, trained, weight)
 
     def state_dict(self) -> dict[str, Any]:
-        """The average so far, for a checkpoint."""
-        return {"step": self._step, "averaged": self._averaged and self._averaged.state_dict()}
+        return {"count": self._count, "averaged": self._averaged and self._averaged.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a checkpoint of the same recipe."""
-        self._step = state["step"]
+        self._count = state["count"]
         if self._averaged is not None:
             self._averaged.load_state_dict(state["averaged"])

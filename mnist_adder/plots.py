@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
-import matplotlib.figure
 import numpy as np
 from matplotlib import colormaps, rc_context, ticker
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 # Okabe and Ito's colours, told apart by readers with any colour vision; line styles tell train from test.
@@ -17,19 +17,7 @@ STYLE = {"axes.spines.top": False, "axes.spines.right": False, "axes.grid": True
 STYLE |= {"legend.frameon": False, "figure.dpi": 120, "figure.constrained_layout.use": True}
 TICKS = np.array([float(f"{step}e{power}") for power in range(-6, 3) for step in (1, 2, 5)])  # of logarithmic axes
 LEAST = 1e-4  # the smallest share of wrong answers that is drawn, because a logarithmic axis has no zero
-History = Sequence[dict[str, float]]
 Accuracies = Mapping[str, Mapping[str, Sequence[float]]]
-
-
-class Figure(matplotlib.figure.Figure):
-    """A figure that pyplot does not keep: a notebook draws it once, and it takes no memory when it is dropped."""
-
-    def show(self, warn: bool = True) -> None:
-        """Draw the figure into the notebook or, from a script, in a window; return when the window is closed."""
-        from matplotlib import pyplot
-
-        pyplot.figure(FigureClass=lambda **_: self)  # pyplot's new figure is this one
-        pyplot.show()
 
 
 @rc_context(STYLE)
@@ -49,22 +37,15 @@ def image_grid(images: Any, titles: Sequence[str], heading: str, columns: int = 
 
 
 def sample_grid(images: Any, digits: Any, numbers: Any, sums: Any, source: str) -> Figure:
-    """Samples as the network meets them, under "digit, number → sum".
-
-    The images are [N, 28, 28] or [N, 1, 28, 28]; digits, numbers and sums are class indices [N].
-    """
-    samples = zip(digits, numbers, sums, strict=True)
-    titles = [f"{int(digit)}, {int(number)} → {int(sum)}" for digit, number, sum in samples]
+    """Samples under "digit, number → sum": images ``[N, 28, 28]`` or ``[N, 1, 28, 28]``, and class indices ``[N]``."""
+    titles = [f"{int(d)}, {int(n)} → {int(s)}" for d, n, s in zip(digits, numbers, sums, strict=True)]
     return image_grid(images, titles, f"An image and a number in, the digit and the sum out ({source})")
 
 
 def mistakes(images: Any, wrong: Sequence[Any], source: str, most: int = 24) -> Figure:
-    """Pairs with an output wrong: the truth, and what the network said.
-
-    Each image is drawn once: the first with its first wrong number, the next with its second, and so on. `images`
-    is the whole split [N, 28, 28], and `wrong` holds its `evaluation.Mistake`s in the order of the images.
-    """
+    """The truth and the answer for `evaluation.Mistake`s; `images` is the whole split ``[N, 28, 28]``."""
     groups = [list(group) for _, group in groupby(wrong, lambda mistake: mistake.index)]
+    # An image is drawn once: the first with its first wrong number, the next with its second, and so on.
     shown = [group[place % len(group)] for place, group in enumerate(groups[:most])]
     titles = [f"{m.digit}, {m.number} → {m.sum}\nsaid {m.predicted_digit}, {m.predicted_sum}" for m in shown]
     heading = f"{len(wrong)} wrong pairs, on {len(groups)} images ({source})"
@@ -72,23 +53,21 @@ def mistakes(images: Any, wrong: Sequence[Any], source: str, most: int = 24) -> 
 
 
 @rc_context(STYLE)
-def curves(history: History, source: str) -> Figure:
+def curves(history: Sequence[dict[str, float]], source: str) -> Figure:
     """Losses and accuracies by epoch: dashed lines and hollow dots for training, solid ones for testing."""
     figure = Figure(figsize=(11, 4.2))
-    losses, accuracies = figure.subplots(1, 2)
     epochs = [row["epoch"] for row in history]
-    for split, style in (("train", {"ls": "--", "fillstyle": "none"}), ("test", {"ls": "-"})):
-        for part, colour in COLOURS.items():
-            style |= {"marker": "o", "markersize": 4, "color": colour, "label": f"{split} {part}"}
-            if part != "joint":
-                losses.plot(epochs, [row[f"{split}_{part}_loss"] for row in history], **style)
-            wrong = [max(1 - row[f"{split}_{part}_accuracy"], LEAST) for row in history]
-            accuracies.plot(epochs, wrong, **style)
-    _log_axis(losses, "loss (nats)")
-    _log_axis(accuracies, "accuracy")
-    for axes, name in ((losses, "Loss"), (accuracies, "Accuracy")):
-        axes.set_title(f"{name} ({source})")
+    for axes, label in zip(figure.subplots(1, 2), ("loss (nats)", "accuracy"), strict=True):
+        measure = label.split()[0]
+        for split, line, fill in (("train", "o--", "none"), ("test", "o-", "full")):
+            for part in ("digit", "sum") if measure == "loss" else COLOURS:
+                values = np.array([row[f"{split}_{part}_{measure}"] for row in history])
+                drawn = values if measure == "loss" else np.maximum(1 - values, LEAST)
+                style = {"color": COLOURS[part], "markersize": 4, "fillstyle": fill}
+                axes.plot(epochs, drawn, line, label=f"{split} {part}", **style)
+        axes.set_title(f"{measure.capitalize()} ({source})")
         axes.legend(ncols=2, fontsize=9)
+        _log_axis(axes, label)
         _epoch_axis(axes, epochs)
     return figure
 
@@ -100,10 +79,7 @@ def _epoch_axis(axes: Axes, epochs: Sequence[float]) -> None:
 
 
 def _log_axis(axes: Axes, label: str) -> None:
-    """A logarithmic axis from the tick below the data to the tick above it.
-
-    The data of an accuracy axis is the share wrong: each nine has as much room as the last, up to 99.99 %.
-    """
+    """A logarithmic axis around the data. For an accuracy the data is the share wrong: each nine has equal room."""
     low, high = axes.dataLim.intervaly
     ticks = TICKS[max(0, np.searchsorted(TICKS, low, "right") - 1) : np.searchsorted(TICKS, high) + 1]
     axes.set(yscale="log", ylabel=label, ylim=(ticks[0] / 1.1, ticks[-1] * 1.1))
@@ -113,7 +89,7 @@ def _log_axis(axes: Axes, label: str) -> None:
 
 
 @rc_context(STYLE)
-def learning_rate(history: History, source: str) -> Figure:
+def learning_rate(history: Sequence[dict[str, float]], source: str) -> Figure:
     """The learning rate at the end of each epoch."""
     axes = Figure(figsize=(5.5, 3.2)).subplots()
     epochs = [row["epoch"] for row in history]
@@ -123,12 +99,10 @@ def learning_rate(history: History, source: str) -> Figure:
     return axes.figure
 
 
-@rc_context(STYLE)
 def truth_table(table: Any, source: str, withheld: Sequence[Sequence[int]] = ()) -> Figure:
     """The share of right sums for each digit and number, ``[10, 10]``; pairs withheld are framed."""
     shares = 100 * np.asarray(table)
-    texts = [[f"{share:.1f}" for share in row] for row in shares]
-    axes = _cells(shares, texts, min(99.0, np.nanmin(shares)), 100, "cividis")
+    axes = _cells(shares, np.vectorize("{:.1f}".format)(shares), min(99.0, np.nanmin(shares)), 100, "cividis")
     note = f"\n(framed: the {len(withheld)} pairs withheld from training)" if withheld else ""
     axes.set(xlabel=f"number{note}", title=f"Right sums, % ({source})")
     for digit, number in withheld:
@@ -137,27 +111,26 @@ def truth_table(table: Any, source: str, withheld: Sequence[Sequence[int]] = ())
     return axes.figure
 
 
-@rc_context(STYLE)
 def confusion(matrix: Any, source: str) -> Figure:
     """What each digit was read as, counted in pairs ``[10, 10]``; only the mistakes are coloured."""
     counts = np.asarray(matrix)
     wrong = np.where(np.eye(10, dtype=bool), np.nan, counts)
-    texts = [[f"{count:,}" if count else "" for count in row] for row in counts]
+    texts = np.where(counts, np.vectorize("{:,}".format)(counts), "")
     axes = _cells(wrong, texts, 0, max(1, np.nanmax(wrong)), "Blues")
     axes.set(xlabel="read as", title=f"Digits, in (image, number) pairs ({source})")
     return axes.figure
 
 
-def _cells(values: Any, texts: Sequence[Sequence[str]], low: float, high: float, colours: str) -> Axes:
+@rc_context(STYLE)
+def _cells(values: np.ndarray, texts: np.ndarray, low: float, high: float, colours: str) -> Axes:
     """A 10×10 picture with a row for each digit and a text in each cell, white on dark cells."""
     axes = Figure(figsize=(7.2, 5.4)).subplots()
-    colormap = colormaps[colours].with_extremes(bad="white")
-    picture = axes.imshow(values, cmap=colormap, vmin=low, vmax=high, aspect="auto")
+    picture = axes.imshow(values, colormaps[colours].with_extremes(bad="white"), vmin=low, vmax=high, aspect="auto")
     axes.grid(False)
     axes.set(xticks=range(10), yticks=range(10), ylabel="digit")
     for (row, column), light in np.ndenumerate(picture.to_rgba(values)[..., :3].sum(-1)):
         colour = "white" if light < 1.5 else "black"
-        axes.text(column, row, texts[row][column], ha="center", va="center", color=colour, fontsize=9)
+        axes.text(column, row, texts[row, column], ha="center", va="center", color=colour, fontsize=9)
     return axes
 
 
@@ -178,19 +151,14 @@ def lr_range(rates: Any, losses: Any, smoothed: Any, suggestion: float | None, r
 
 @rc_context(STYLE)
 def comparison(accuracies: Accuracies, published: Accuracies, source: str) -> Figure:
-    """Accuracies of recipes: a dot for each run, a bar for their mean, a diamond for what was published.
-
-    Args:
-        accuracies: for each recipe its runs' digit, sum, joint and perhaps withheld_sum accuracies, as fractions.
-        published: for a recipe the digit and sum accuracies of the system it reproduces, in %.
-    """
-    labels = {"digit": "digit", "sum": "sum", "joint": "joint", "withheld_sum": "sum of withheld pairs"}
-    parts = [part for part in labels if any(part in runs for runs in accuracies.values())]
+    """Accuracies of recipes: a dot for each run, a bar for their mean, a diamond for a published one (in %)."""
+    parts = [part for part in (*COLOURS, "withheld_sum") if any(part in runs for runs in accuracies.values())]
     axes = Figure(figsize=(max(7, 4 + 1.3 * len(accuracies)), 4.6)).subplots()
-    for part, offset in zip(parts, 0.22 * (np.arange(len(parts)) - (len(parts) - 1) / 2), strict=True):
+    for index, part in enumerate(parts):
         colour = COLOURS.get(part, RED)
-        axes.plot([], [], ".-", color=colour, label=f"{labels[part]}: each run, and their mean")
-        for place, (recipe, runs) in zip(np.arange(len(accuracies)) + offset, accuracies.items(), strict=True):
+        axes.plot([], [], ".-", color=colour, label=f"{part.replace('_', ' ')}: each run, and their mean")
+        for place, (recipe, runs) in enumerate(accuracies.items()):
+            place += 0.22 * (index - (len(parts) - 1) / 2)
             for value in published.get(recipe, {}).get(part, ()):
                 axes.plot(place, 1 - value / 100, "D", color=colour, fillstyle="none", markersize=8)
             if part in runs:

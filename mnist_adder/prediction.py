@@ -15,7 +15,6 @@ from .data import NUMBERS, normalise, one_hot_number
 from .errors import InputError
 from .sources import mnist_layout
 
-FORMATS = ("PNG", "JPEG", "BMP", "GIF")
 MAX_PIXELS = 25_500_000  # A JPEG may have twice as many, because it can be decoded at a reduced size.
 MAX_SIDE = 384  # A larger picture is shrunk to this many pixels on its longer side.
 MIN_CONTRAST = 0.15  # Ink must take away this share of the paper's brightness, or the page is blank.
@@ -36,16 +35,11 @@ class Prediction(NamedTuple):
 
 
 def predict(model: nn.Module, image: Any, number: int) -> Prediction:
-    """Read the digit in an image and add a number to it; warn if the probabilities are nearly uniform.
+    """Read the digit in an image and add a number, 0–9, to it; warn if the probabilities are nearly uniform.
 
-    Args:
-        model: a network in evaluation mode. Its ``forward(image, number)`` takes float32 [B, 1, 28, 28] and
-            one-hot [B, 10]; it returns the digit's log_probs [B, 10] and the sum's logits [B, 19].
-        image: the path of a picture, its bytes, or a Pillow image or array as `to_mnist` takes it.
-        number: 0–9.
-
-    Raises:
-        InputError: The number is not 0–9, the image cannot be used, or the network's answer is NaN.
+    The image is the path of a picture, its bytes, or a Pillow image or array as `to_mnist` takes it. The model is in
+    evaluation mode; it takes float32 [1, 1, 28, 28] and one-hot [1, 10], and returns log_probs [1, 10] of the digit
+    and logits [1, 19] of the sum. `InputError` for another number, a bad image, or an answer that is NaN.
     """
     if isinstance(number, bool) or number not in range(NUMBERS):
         raise InputError(f"number must be a whole number from 0 to 9, not {number!r}")
@@ -63,24 +57,20 @@ def predict(model: nn.Module, image: Any, number: int) -> Prediction:
         raise InputError("the network's answer is not a number: train it again or use other weights")
     if min(p.max() for p in probabilities) < MIN_PROBABILITY:
         warnings.warn(f"{prefix}the probabilities are nearly uniform: the network cannot tell", stacklevel=2)
-    digit, sum = (int(p.argmax()) for p in probabilities)
-    return Prediction(digit, sum, *(p.tolist() for p in probabilities), pixels)
+    return Prediction(*(int(p.argmax()) for p in probabilities), *(p.tolist() for p in probabilities), pixels)
 
 
 def read_image(source: str | os.PathLike | bytes) -> Image.Image:
-    """Decode a picture and turn it upright as its EXIF data says. A large JPEG is decoded at a reduced size.
+    """Decode a PNG, JPEG, BMP or GIF file, given by its path or its bytes, and turn it upright as its EXIF data says.
 
-    Args:
-        source: the path of a PNG, JPEG, BMP or GIF file, or its bytes.
-
-    Raises:
-        InputError: The file is missing, empty, damaged, animated or of another format, or its header says
-            that it has too many pixels. It is not decoded then.
+    A large JPEG is decoded at a reduced size. `InputError` if the file is missing, empty, damaged, animated or of
+    another format, or if its header says that it has too many pixels; it is not decoded then.
     """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            image = Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=FORMATS)
+            file = io.BytesIO(source) if isinstance(source, bytes) else source
+            image = Image.open(file, formats=("PNG", "JPEG", "BMP", "GIF"))
         with image:
             jpeg = image.format in ("JPEG", "MPO")  # MPO: a phone's JPEG with several pictures
             if image.width * image.height > (2 * MAX_PIXELS if jpeg else MAX_PIXELS):
@@ -90,30 +80,23 @@ def read_image(source: str | os.PathLike | bytes) -> Image.Image:
             image.load()
             ImageOps.exif_transpose(image, in_place=True)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        limits = f"{MAX_PIXELS:,} (JPEG: {2 * MAX_PIXELS:,})"
-        raise InputError(f"the image has more than {limits} pixels: make it smaller") from error
+        limit = f"{MAX_PIXELS:,} (JPEG: {2 * MAX_PIXELS:,}) pixels"
+        raise InputError(f"the image has more than {limit}: make it smaller") from error
     except Image.UnidentifiedImageError as error:
         raise InputError("it is empty" if source == b"" else "not a PNG, JPEG, BMP or GIF image") from error
     except Exception as error:  # Pillow's decoders raise many kinds of errors for damaged files.
-        reason = getattr(error, "strerror", None) or "the image is truncated or damaged"
-        raise InputError(reason[0].lower() + reason[1:]) from error
+        raise InputError((getattr(error, "strerror", None) or "the image is truncated or damaged").lower()) from error
     if animated:
         raise InputError("the image is animated: save one frame of it")
     return image
 
 
 def to_mnist(image: Any) -> Tensor:
-    """Find the ink of the one digit in a picture, dark or light, and lay it out as MNIST does.
+    """Find the ink of the one digit in a picture, dark or light, and lay it out as MNIST does: uint8 [28, 28].
 
-    Args:
-        image: a Pillow image, or an array [H, W], [H, W, 3] or [H, W, 4]. Its values span 0–255 (uint8),
-            0–65535 (uint16), or for other types the first of 0–1, 0–255 and 0–65535 that holds them all.
-
-    Returns:
-        uint8 [28, 28], where 255 is ink.
-
-    Raises:
-        InputError: This is no image, it is smaller than 4×4 pixels, or it is blank.
+    The picture is a Pillow image, or an array [H, W], [H, W, 3] or [H, W, 4]. Its values span 0–255 (uint8), 0–65535
+    (uint16), or for other types the first of 0–1, 0–255 and 0–65535 that holds them all. In the result, 255 is ink.
+    `InputError` for what is no image, smaller than 4×4 pixels, or blank.
     """
     channels = _channels(image)
     if min(channels.shape[1:]) < 4:
@@ -150,17 +133,13 @@ def _channels(image: Any) -> np.ndarray:
             scales = {np.uint8: [255], np.uint16: [65535]}.get(array.dtype.type, [1, 255, 65535])
             scale = next(scale for scale in scales if 0 <= array.min() <= array.max() <= scale)
             image = Image.fromarray(np.uint8(array * np.float32(255 / scale)))
-        clear = image.has_transparency_data
-        image = image.convert("RGBA" if clear else "L" if image.mode in ("1", "L") else "RGB")
+        image = image.convert("LA" if image.mode in ("1", "L", "LA") else "RGBA")
         image.thumbnail((MAX_SIDE, MAX_SIDE))
     except (TypeError, ValueError, OSError, StopIteration) as error:
-        arrays = "[H, W], [H, W, 3] or [H, W, 4] with values 0–1, 0–255 or 0–65535"
-        raise InputError(f"not an image, nor an array {arrays}") from error
-    pixels = np.array(image, np.float32).reshape(image.height, image.width, -1).transpose(2, 0, 1) / 255
-    if not clear:
-        return pixels
-    colour, alpha = pixels[:3], pixels[3]
-    mean = np.round((colour * alpha).sum() / max(3 * alpha.sum(), 1e-9))
+        raise InputError("not an image, nor an array [H, W], [H, W, 3] or [H, W, 4] as to_mnist takes it") from error
+    pixels = np.array(image, np.float32).transpose(2, 0, 1) / 255
+    colour, alpha = pixels[:-1], pixels[-1]
+    mean = np.round((colour * alpha).sum() / max(len(colour) * alpha.sum(), 1e-9))
     # A mostly transparent picture is ink alone: its paper has the other brightness. Else alpha makes holes.
     return colour * alpha + (mean if alpha.mean() > 0.5 else 1 - mean) * (1 - alpha)
 

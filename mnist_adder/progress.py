@@ -23,8 +23,7 @@ class Progress:
         """Print an epoch's row of the history, and how long its training took."""
         line = f"epoch {row['epoch']:2}/{self.epochs} {seconds:5.1f} s"
         for name, prefix in (("train", "train"), (self.split, "test")):
-            losses = "nll {:.4f}, ce {:.4f}".format(*(row[f"{prefix}_{part}_loss"] for part in ("digit", "sum")))
-            accuracies = (f"{part} {row[f'{prefix}_{part}_accuracy']:.2%}" for part in ("digit", "sum", "joint"))
-            line += f" | {name} {losses}, {', '.join(accuracies)}"
+            line += " | {} nll {:.4f}, ce {:.4f}".format(name, *(row[f"{prefix}_{p}_loss"] for p in ("digit", "sum")))
+            line += "".join(f", {p} {row[f'{prefix}_{p}_accuracy']:.2%}" for p in ("digit", "sum", "joint"))
         if not self.quiet:
             print(line, flush=True)

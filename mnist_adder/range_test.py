@@ -1,13 +1,11 @@
 """The learning-rate range test."""
 
-import itertools
 import math
-from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
 
-from .data import Data, Loader, Sample
+from .data import Data
 from .devices import place
 from .errors import InputError
 from .optim import make_optimizer
@@ -17,12 +15,12 @@ from .training import make_loader, train_step
 
 
 class LRRange(NamedTuple):
-    """The result of a range test, a value per step; the suggestion is None where the loss never fell."""
+    """The result of a range test: a value per step, and a rate."""
 
     rates: list[float]
     losses: list[float]  # of the batch, before its step; the recipe's total, in nats
     smoothed: list[float]
-    suggestion: float | None
+    suggestion: float | None  # None where the loss never fell
 
 
 def lr_range(
@@ -41,10 +39,8 @@ def lr_range(
     The range test of Smith 2017, "Cyclical learning rates for training neural networks", section 3.3. The losses are
     smoothed exponentially, with the bias of the first values corrected (Kingma and Ba 2015, section 3). The suggestion
     is the middle of the third of a decade in which the smoothed loss falls most on its way to its lowest value. The
-    test ends early when the smoothed loss passes four times its lowest value, or the loss is not finite.
-
-    The arguments are those of `training.fit`, and the number of `steps`, at least 20. `InputError` for rates or steps
-    out of range, or a loss that is not finite from the start.
+    test ends early when the smoothed loss passes four times its lowest value, or the loss is not finite. The arguments
+    are those of `training.fit`. `InputError` for rates or `steps` out of range, or a loss that is not finite at the start.
     """
     if not (0 < lowest < highest < math.inf and steps >= 20):
         raise InputError("a range test needs 0 < lowest rate < highest rate and 20 steps or more")
@@ -54,10 +50,13 @@ def lr_range(
     growth = (highest / lowest) ** (1 / (steps - 1))
     memory = 1 - 20 / steps  # the smoothing looks back over about a twentieth of the steps
     rates, losses, smoothed, average = [], [], [], 0.0
-    for step, sample in enumerate(itertools.islice(_endless(loader), steps)):
+    for step in range(steps):
+        if step % len(loader) == 0:
+            loader.set_epoch(1 + step // len(loader))
+            samples = iter(loader)
         for group in optimizer.param_groups:
             group["lr"] = lowest * growth**step
-        loss = train_step(network, sample, recipe, optimizer)[2].total.item()
+        loss = train_step(network, next(samples), recipe, optimizer)[2].total.item()
         if not math.isfinite(loss):
             break
         average = memory * average + (1 - memory) * loss
@@ -69,13 +68,6 @@ def lr_range(
     if not losses:
         raise InputError("the loss is not finite before the first step: begin with other weights")
     span = round(math.log(10 ** (1 / 3), growth))  # steps
-    falls = {i: smoothed[i] - smoothed[i + span] for i in range(smoothed.index(min(smoothed)) + 1 - span)}
-    steepest = max(falls, key=falls.get, default=None)
-    falling = steepest is not None and falls[steepest] > 0
-    return LRRange(rates, losses, smoothed, rates[steepest + span // 2] if falling else None)
-
-
-def _endless(loader: Loader) -> Iterator[Sample]:
-    for epoch in itertools.count(1):
-        loader.set_epoch(epoch)
-        yield from loader
+    starts = range(smoothed.index(min(smoothed)) + 1 - span)
+    fall, start = max(((smoothed[i] - smoothed[i + span], i) for i in starts), default=(0, 0))
+    return LRRange(rates, losses, smoothed, rates[start + span // 2] if fall > 0 else None)

@@ -17,11 +17,7 @@ MODELS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """All that a training needs besides its data, its device and its seed.
-
-    Raises:
-        InputError: a setting that is no choice or out of range, see `checks.CHOICES` and `checks.RANGES`.
-    """
+    """All that a training needs besides data, device and seed. `InputError` for settings that `checks` does not allow."""
 
     name: str
     about: str = ""
@@ -66,6 +62,7 @@ ADDER = Recipe(
     lr=0.1,
     schedule="one-cycle",
     pct_start=0.2,
+    sum_weight=0.1,  # the sum's gradient reaches the CNN, where it is noisier than the digit's
     degrees=12,
     translate=0.07,
     scale=0.12,
@@ -87,12 +84,14 @@ NUMBER_LINE = replace(
     name="number-line",
     about="ours with an adder of 21 parameters that learns to add: places on a line",
     model="number-line",
+    sum_weight=1.0,
 )
 EXACT = replace(
     ADDER,
     name="exact-adder",
     about="ours with the adder that has no parameter: the bound for every learned one",
     model="exact-adder",
+    sum_weight=1.0,
 )
 SUMS_ONLY = replace(
     EXACT,

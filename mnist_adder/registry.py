@@ -13,7 +13,7 @@ Network = str | nn.Module | Callable[[], nn.Module]
 
 
 def build(model: Network) -> nn.Module:
-    """A network from a name in `recipes.MODELS`, ``"package.module:Name"``, or any function or class that makes one.
+    """A network from a name in `recipes.MODELS`, "package.module:Name", or any function or class that makes one.
 
     A network itself is copied, with its weights. `InputError` for anything that makes no network.
     """

@@ -1,6 +1,5 @@
 """Where images come from: MNIST and the bundled digits, found, read and checked."""
 
-import contextlib
 import gzip
 import hashlib
 import os
@@ -13,7 +12,6 @@ from http.client import HTTPException
 from pathlib import Path
 
 import torch
-from filelock import FileLock
 from torch import Tensor, nn
 
 from .data import Data, Split
@@ -28,40 +26,31 @@ MNIST_SHA256 = {
     "t10k-images-idx3-ubyte": "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
     "t10k-labels-idx1-ubyte": "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
 }
-FALLBACK = (
-    "\n{bar}\n  WARNING: {reason}\n  This run uses scikit-learn's 1,797 BUNDLED DIGITS instead, an easier set:\n"
-    "  its figures cannot be compared with MNIST's.\n{bar}"
-)
 
 
 def load_data(source: str = "auto", data_dir: str | Path | None = None, *, validate: int | None = None) -> Data:
-    """Read a data source.
+    """Read a data source: "mnist"; "digits", scikit-learn's 1,797 bundled scans; or "auto".
 
-    Args:
-        source: ``"mnist"``; ``"digits"``, scikit-learn's 1,797 bundled scans; or ``"auto"``, MNIST if it is there
-            or can be downloaded, else the digits with a warning.
-        data_dir: the folder that holds ``MNIST/raw``, into which a missing MNIST is downloaded (default: the
-            environment variable ``MNIST_ADDER_DATA``, else ``data``).
-        validate: a fold, 0–11. That twelfth of the *training* set is then left out of training and tested on,
-            and the test set is never opened.
-
-    Raises:
-        InputError: an unknown source or fold, or MNIST that is missing, cannot be downloaded or is damaged.
+    "auto" is MNIST if it is there or can be downloaded, else the digits with a warning. `data_dir` is the folder that
+    holds ``MNIST/raw``, into which a missing MNIST is downloaded; by default it is the environment variable
+    ``MNIST_ADDER_DATA``, else ``data``. With `validate`, a fold 0–11, that twelfth of the *training* set is left out of
+    training and tested on, and the test set is never opened. `InputError` for an unknown source or fold, or for MNIST
+    that is missing, damaged or cannot be downloaded.
     """
     if source not in SOURCES:
         raise InputError(f"unknown data source {source!r}: choose one of {', '.join(SOURCES)}")
     if validate is not None and validate not in range(FOLDS):
         raise InputError(f"validation fold {validate} does not exist: choose one of 0…{FOLDS - 1}")
-    raw = Path(data_dir or os.environ.get("MNIST_ADDER_DATA") or "data", "MNIST", "raw")
-    read = _read_digits
+    raw, read = Path(data_dir or os.environ.get("MNIST_ADDER_DATA") or "data", "MNIST", "raw"), _read_digits
     if source != "digits":
         try:
             _fetch_mnist(raw)
             source, read = "mnist", partial(_read_mnist, raw)
-        except _Unreachable as error:
+        except ConnectionError as error:
             if source == "mnist":
-                raise
-            warnings.warn(FALLBACK.format(reason=error, bar="=" * 78), stacklevel=2)
+                raise InputError(str(error)) from error
+            instead = "This run uses scikit-learn's 1,797 BUNDLED DIGITS instead, an easier set"
+            warnings.warn(f"WARNING: {error}.\n{instead}: do not compare its figures with MNIST's.", stacklevel=2)
             source = "digits"
     train = read("train")
     if validate is None:
@@ -72,18 +61,9 @@ def load_data(source: str = "auto", data_dir: str | Path | None = None, *, valid
     return Data(source, *parts, fold=validate)
 
 
-class _Unreachable(InputError):
-    """MNIST is not there and cannot be downloaded."""
-
-
-def _missing(raw: Path) -> list[str]:
-    """MNIST's files that a folder lacks; each may be there as it is or as ``.gz``."""
-    return [name for name in MNIST_SHA256 if not any((raw / f"{name}{end}").is_file() for end in ("", ".gz"))]
-
-
 def _fetch_mnist(raw: Path) -> None:
-    """Download MNIST into the folder unless its four files are there; all or nothing."""
-    missing = _missing(raw)
+    """Download MNIST into a folder, unless it has the four files, each as it is or as ``.gz``."""
+    missing = [name for name in MNIST_SHA256 if not any((raw / f"{name}{end}").is_file() for end in ("", ".gz"))]
     if not missing:
         return
     from torchvision.datasets import MNIST
@@ -93,20 +73,16 @@ def _fetch_mnist(raw: Path) -> None:
     try:
         # The temporary folder lies beside the destination, so a download that breaks off leaves nothing there.
         parent = next(folder for folder in raw.absolute().parents if folder.is_dir())
-        with FileLock(parent / ".mnist.lock") as lock, contextlib.ExitStack() as stack:
-            stack.callback(os.unlink, lock.lock_file)
-            temporary = stack.enter_context(tempfile.TemporaryDirectory(prefix=".mnist-", dir=parent))
-            if _missing(raw):  # no other process has downloaded it meanwhile
-                MNIST(temporary, download=True)
-                raw.mkdir(parents=True, exist_ok=True)
-                for name in MNIST_SHA256:
-                    os.replace(Path(temporary, "MNIST", "raw", name), raw / name)
+        with tempfile.TemporaryDirectory(prefix=".mnist-", dir=parent) as temporary:
+            MNIST(temporary, download=True)
+            raw.mkdir(parents=True, exist_ok=True)
+            for name in MNIST_SHA256:
+                os.replace(Path(temporary, "MNIST", "raw", name), raw / name)
     except (RuntimeError, OSError, HTTPException) as error:
         if len(missing) < len(MNIST_SHA256):
-            lacks = f"MNIST in {raw} lacks {', '.join(missing)}, which cannot be downloaded"
-            raise InputError(f"{lacks}: restore or delete the folder") from error
+            raise InputError(f"MNIST in {raw} lacks {', '.join(missing)}: restore or delete the folder") from error
         advice = "name its folder with --data-dir or MNIST_ADDER_DATA, or use --data digits"
-        raise _Unreachable(f"MNIST is not in {raw} and cannot be downloaded: {advice}") from error
+        raise ConnectionError(f"MNIST is not in {raw} and cannot be downloaded: {advice}") from error
     finally:
         socket.setdefaulttimeout(timeout)
 
@@ -140,10 +116,9 @@ def _read_digits(part: str) -> Split:
 
 
 def mnist_layout(ink: Tensor) -> Tensor:
-    """Lay one digit out in the way of MNIST.
+    """Lay one digit, float [H, W] with ink as 1 and paper as 0, out as MNIST does: uint8 [28, 28], 255 is ink.
 
-    `ink` is float [H, W] in 0…1, where 1 is ink, and must hold some; the result is uint8 [28, 28], 255 is ink. The
-    box around the ink is scaled, keeping its shape, to fit 20×20, and pasted so that its centre of mass is at pixel
+    The box around the ink is scaled, keeping its shape, to fit 20×20, and pasted so that its centre of mass is at pixel
     (14, 14), where MNIST has it on average (LeCun et al. 1998, "Gradient-based learning applied to document
     recognition", section III.A).
     """

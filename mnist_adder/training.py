@@ -11,8 +11,8 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from .checks import check_outputs, check_seed, check_split
-from .data import Data, Loader, Sample, Split
-from .devices import Clock, distribute, place, rank, seed_epoch, world_size
+from .data import Data, Loader, Sample, Split, derive_seed
+from .devices import Clock, distribute, place, rank, world_size
 from .errors import InputError
 from .evaluation import evaluate
 from .losses import Losses, total_loss
@@ -59,10 +59,9 @@ def fit(
         seed: decides initial weights, order, numbers, augmentation and dropout.
         withheld: (digit, number) pairs to keep out of training.
         quiet: print nothing.
-        checkpoint: a `runs.checkpoint.CheckpointFile`, which keeps the training after each epoch, or lets it go on.
+        checkpoint: a `runs.files.CheckpointFile`, which keeps the training after each epoch, or lets it go on.
 
-    Raises:
-        InputError: data or a network of another form, a batch size that the data cannot fill, or an infinite loss.
+    `InputError` for data or a network of another form, a batch size that the data cannot fill, or an infinite loss.
     """
     check_seed(seed)
     check_split(*data.train)
@@ -82,7 +81,7 @@ def fit(
     for epoch in range(len(history) + 1, epochs + 1):
         seconds = clock.seconds
         with clock:
-            seed_epoch(seed, epoch)
+            torch.manual_seed(derive_seed(seed, epoch, rank()))  # dropout, different for each process
             loader.set_epoch(epoch)
             train = train_epoch(replica, loader, recipe, optimizer, scheduler, average, progress)
         test = evaluate(average.model, data.test, target=data.target).metrics

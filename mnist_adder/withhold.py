@@ -3,7 +3,6 @@
 import numpy as np
 import torch
 from scipy.sparse.csgraph import connected_components
-from torch import Tensor
 
 from .data import DIGITS, NUMBERS, PAIRS, SUMS
 from .errors import InputError
@@ -12,22 +11,17 @@ from .errors import InputError
 def pairs_to_withhold(count: int, seed: int = 0, *, keep_sums: bool = True) -> list[tuple[int, int]]:
     """Choose (digit, number) pairs to withhold from training; fewer pairs of the same seed are a part of more.
 
-    The hundred pairs are gone through in an order drawn from `seed`, and each is withheld if a rule still holds for
-    the pairs that are left: each digit, number and sum keeps a pair. Without `keep_sums`, the rule is that the pairs
-    left connect all digits and numbers, so that all their places on a line can be learned; 81 can then be withheld.
-    A pair with the sum 0 or 18 is no connection, because it says only "at most" or "at least".
-
-    Raises:
-        InputError: more pairs than the rule allows in this order, or less than one.
+    The hundred pairs are gone through in an order drawn from `seed`. A pair is withheld if each digit, number and sum
+    keeps another pair. Without `keep_sums`, it is withheld if the pairs that are left connect all digits and numbers,
+    so that all their places on a line can be learned; 81 can then be withheld. `InputError` for another `count`.
     """
     order = torch.randperm(len(PAIRS), generator=torch.Generator().manual_seed(seed)).tolist()
-    if not keep_sums:  # first the two pairs that are no connection: they would push their places outwards
+    if not keep_sums:  # first the sums 0 and 18: they say only "at most" and "at least", and push places outwards
         order.sort(key=lambda cell: cell not in (0, len(PAIRS) - 1))
-    rule = _keeps_each_sum if keep_sums else _connects_all
-    shown, withheld = torch.ones(DIGITS, NUMBERS, dtype=torch.bool), []
+    shown, withheld = np.ones((DIGITS, NUMBERS), bool), []
     for pair in (PAIRS[cell] for cell in order):
         shown[pair] = False
-        if rule(shown):
+        if _suffice(shown, keep_sums):
             withheld.append(pair)
         else:
             shown[pair] = True
@@ -36,13 +30,11 @@ def pairs_to_withhold(count: int, seed: int = 0, *, keep_sums: bool = True) -> l
     return sorted(withheld[:count])
 
 
-def _keeps_each_sum(shown: Tensor) -> bool:
-    digit, number = shown.nonzero(as_tuple=True)
-    return [len(values.unique()) for values in (digit, number, digit + number)] == [DIGITS, NUMBERS, SUMS]
-
-
-def _connects_all(shown: Tensor) -> bool:
+def _suffice(shown: np.ndarray, keep_sums: bool) -> bool:
+    """Whether adding can be learned from the pairs shown, bool [10, 10]."""
+    digit, number = shown.nonzero()
+    if keep_sums:
+        return [len(set(values)) for values in (digit, number, digit + number)] == [DIGITS, NUMBERS, SUMS]
     edges = np.zeros((DIGITS + NUMBERS, DIGITS + NUMBERS))
-    edges[:DIGITS, DIGITS:] = shown
-    edges[0, DIGITS] = edges[DIGITS - 1, -1] = 0
+    edges[digit, DIGITS + number] = 1
     return connected_components(edges, directed=False)[0] == 1

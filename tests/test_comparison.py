@@ -139,7 +139,7 @@ def test_a_run_that_was_interrupted_goes_on(few, tmp_path, trained, monkeypatch)
     monkeypatch.setattr(training, "train_epoch", train_epoch)
     with pytest.raises(KeyboardInterrupt):
         run(few, tmp_path, [recipe], seeds=[10])
-    with pytest.raises(InputError, match="whose settings differs"):
+    with pytest.raises(InputError, match="whose lr differs"):
         run(few, tmp_path, [replace(recipe, lr=0.2)], seeds=[10])
     (row,) = run(few, tmp_path, [recipe], seeds=[10])
     assert begun == [1, 2, 2]

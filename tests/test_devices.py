@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from mnist_adder import devices
-from mnist_adder.devices import Clock, available_devices, device_name, gpu_check, place, seed_epoch
+from mnist_adder.devices import Clock, available_devices, device_name, gpu_check, place
 from mnist_adder.errors import InputError
 from mnist_adder.models import AdderNet
 
@@ -67,18 +67,6 @@ def test_a_network_is_placed_in_the_layout_it_asks_for():
     assert convolution.weight.is_contiguous(memory_format=torch.channels_last)
     assert not convolution.weight.is_contiguous()
     assert place(nn.Conv2d(4, 4, 3), "cpu").weight.is_contiguous()
-
-
-def test_each_epoch_and_each_process_draws_differently(monkeypatch):
-    def drawn(seed, epoch, rank):
-        monkeypatch.setattr(devices, "rank", lambda: rank)
-        seed_epoch(seed, epoch)
-        return torch.rand(1).item()
-
-    places = [(0, 1, 0), (0, 2, 0), (0, 1, 1), (1, 1, 0)]
-    values = [drawn(*place) for place in places]
-    assert len(set(values)) == len(places)
-    assert values == [drawn(*place) for place in places]
 
 
 def test_the_clock_counts_only_what_is_inside_and_goes_on(monkeypatch):

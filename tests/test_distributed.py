@@ -95,7 +95,8 @@ def test_two_processes_apply_the_mean_of_the_gradients_of_their_halves(parts, on
         (half,) = loader
         assert len(half.digit) == ONE_STEP.batch_size // WORLD
         log_probs, logits = model(half.image, half.number)
-        (total_loss(log_probs, half.digit, logits, half.sum).total / WORLD).backward()
+        losses = total_loss(log_probs, half.digit, logits, half.sum, sum_weight=ONE_STEP.sum_weight)
+        (losses.total / WORLD).backward()
     for name, weight in model.named_parameters():
         for state, *_ in parts:
             torch.testing.assert_close(initial[name] - state[name], weight.grad, rtol=0, atol=1e-5, msg=name)

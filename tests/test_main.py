@@ -269,7 +269,7 @@ def test_withheld_pairs_survive_evaluate_and_figures(tmp_path, capsys):
 def test_compare(tmp_path, monkeypatch, capsys):
     without_figures(monkeypatch)
     arguments = ["compare", "--data", "digits", "--epochs", "1", "--seeds", "1", "--first-seed", "3"]
-    assert call(*arguments, "--recipes", "adder,unstuck", "adder", "--out", tmp_path) == 0
+    assert call(*arguments, "--recipes", "adder", "unstuck", "adder", "--out", tmp_path) == 0
     table = (tmp_path / "comparison.md").read_text()
     assert table in capsys.readouterr().out
     assert "published" not in table
@@ -353,7 +353,7 @@ BAD = {
     "pairs below 0": ["train", "--withhold", "-1", *HERE],
     "huge withheld": ["train", "--withhold", HUGE, *HERE],
     "init of no run": ["train", "--init", "PART", *HERE],
-    "compare an unknown recipe": ["compare", "--recipes", "adder,nosuch", *HERE],
+    "compare an unknown recipe": ["compare", "--recipes", "adder", "nosuch", *HERE],
     "compare no seeds": ["compare", "--seeds", "0", *HERE],
     "compare too many seeds": ["compare", "--seeds", "1000000000", *HERE],
     "compare a huge seed": ["compare", "--first-seed", HUGE, *HERE],
@@ -432,7 +432,6 @@ def test_what_the_operating_system_refuses_is_one_line(error, said, monkeypatch,
         raise error
 
     monkeypatch.setattr(__main__, "summary", fails)
-    monkeypatch.setattr(__main__, "_drop_output", lambda: None)  # it would close the test's own output
     assert call("summary") == 2
     assert said in only_line(capsys.readouterr().err)
 
@@ -440,7 +439,6 @@ def test_what_the_operating_system_refuses_is_one_line(error, said, monkeypatch,
 @not_root
 @pytest.mark.parametrize("command", [["evaluate"], ["train", "--resume"], [*SHORT, "--out"]])
 def test_a_folder_that_may_not_be_searched(tmp_path, command, monkeypatch, capsys):
-    monkeypatch.setattr(__main__, "_drop_output", lambda: None)
     closed = tmp_path / "closed"
     closed.mkdir(mode=0)
     try:

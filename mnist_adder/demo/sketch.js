@@ -3,20 +3,12 @@ const canvas = element.querySelector('canvas'), pen = canvas.getContext('2d');
 let waiting = null;
 const send = () => { waiting = null; props.value = canvas.toDataURL('image/png'); trigger('input'); };
 const sendSoon = () => { waiting ??= setTimeout(send, 150); };
-const clear = () => { pen.fillStyle = 'white'; pen.fillRect(0, 0, canvas.width, canvas.height); };
-const draw = event => {
-  const box = canvas.getBoundingClientRect(), scale = canvas.width / box.width;
-  pen.lineTo((event.clientX - box.left) * scale, (event.clientY - box.top) * scale);
-  pen.stroke();
-  sendSoon();
-};
+const clear = () => { pen.fillStyle = 'white'; pen.fillRect(0, 0, 280, 280); };
+const draw = event => { pen.lineTo(event.offsetX, event.offsetY); pen.stroke(); sendSoon(); };
 clear();
 pen.lineWidth = 20; pen.lineCap = pen.lineJoin = 'round';
-canvas.addEventListener('pointerdown', event => {
-  canvas.setPointerCapture(event.pointerId); pen.beginPath(); draw(event); draw(event);
-});
-canvas.addEventListener('pointermove', event => { if (event.buttons) draw(event); });
-element.querySelector('button').addEventListener('click', () => { clear(); sendSoon(); });
-element.querySelectorAll('img').forEach(image => image.addEventListener('click', () => {
-  pen.drawImage(image, 0, 0, canvas.width, canvas.height); sendSoon();
-}));
+canvas.onpointerdown = event => { canvas.setPointerCapture(event.pointerId); pen.beginPath(); draw(event); draw(event); };
+canvas.onpointermove = event => { if (event.buttons) draw(event); };
+element.querySelector('button').onclick = () => { clear(); sendSoon(); };
+for (const image of element.querySelectorAll('img'))
+  image.onclick = () => { pen.drawImage(image, 0, 0, 280, 280); sendSoon(); };

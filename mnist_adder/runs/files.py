@@ -1,14 +1,20 @@
-"""The files of a run folder: their names, how they are written whole, and their checksums."""
+"""The files of a run folder: how they are written whole and checked, and the checkpoint that a training goes on from."""
 
-import hashlib
+import csv
 import io
 import json
 import os
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+import torch
 from matplotlib.figure import Figure
 
+from ..devices import rank
 from ..errors import InputError
 from ..sources import SOURCES
 
@@ -17,8 +23,10 @@ CHECKPOINT = "checkpoint.pt"  # while the run is not finished
 SUMS = "SHA256SUMS"  # in the form that ``sha256sum --check`` reads; written last: a folder with it is whole
 FIGURES = ("samples", "curves", "learning_rate", "mistakes", "truth_table", "confusion")
 EVALUATIONS = tuple(f"evaluation-{source}.json" for source in SOURCES[1:])
-# Every file that a run writes or deletes; the checksums are deleted first and written last.
+# Every file that a run writes or deletes; the checksums are deleted first.
 FILES = (SUMS, *CHECKED, CHECKPOINT, *(f"{name}.png" for name in FIGURES), *EVALUATIONS)
+# The environment of a run is none of its settings: a run may go on in another one, with a warning.
+ENVIRONMENT = ("mnist_adder", "device", "threads", "world_size", "deterministic")
 
 
 def write(path: Path, content: str | bytes) -> None:
@@ -40,18 +48,26 @@ def write_json(path: Path, content: Any) -> None:
     write(path, json.dumps(content, indent=2) + "\n")
 
 
+def write_csv(path: Path, rows: Sequence[dict[str, Any]]) -> None:
+    """Write a table whole; its columns are the names in its first row."""
+    table = io.StringIO()
+    writer = csv.DictWriter(table, rows[0], extrasaction="ignore", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write(path, table.getvalue())
+
+
 def write_figures(folder: Path, figures: dict[str, Figure]) -> None:
-    """Write figures as ``<name>.png``."""
+    """Write figures as ``<name>.png``; without the software's version in it, the same figure is the same bytes."""
     for name, figure in figures.items():
         picture = io.BytesIO()
-        # Without the software's version in the file, the same figure is the same bytes.
         figure.savefig(picture, format="png", metadata={"Software": None})
         write(folder / f"{name}.png", picture.getvalue())
 
 
 def write_sums(folder: Path) -> None:
     """Write the checksums of a run."""
-    write(folder / SUMS, "".join(f"{_sha256((folder / name).read_bytes())}  {name}\n" for name in CHECKED))
+    write(folder / SUMS, "".join(f"{sha256((folder / name).read_bytes()).hexdigest()}  {name}\n" for name in CHECKED))
 
 
 def read_checked(folder: Path) -> dict[str, bytes]:
@@ -60,15 +76,66 @@ def read_checked(folder: Path) -> dict[str, bytes]:
         if (folder / CHECKPOINT).exists():
             raise InputError(f"{folder} holds an unfinished run: go on with train --resume {folder}")
         raise InputError(f"{folder} is not a run folder: it has no {SUMS}")
-    sums, contents = (folder / SUMS).read_text(errors="replace").splitlines(), {}
-    for name in CHECKED:
-        if not (folder / name).exists():
-            raise InputError(f"{folder / name} is missing: train this run again")
-        contents[name] = (folder / name).read_bytes()
-        if f"{_sha256(contents[name])}  {name}" not in sums:
-            raise InputError(f"{folder / name} is damaged: its SHA-256 is not the one in {SUMS}")
+    sums = (folder / SUMS).read_text(errors="replace").splitlines()
+    contents = {name: (folder / name).read_bytes() if (folder / name).exists() else b"" for name in CHECKED}
+    for name, content in contents.items():
+        if f"{sha256(content).hexdigest()}  {name}" not in sums:
+            raise InputError(f"{folder / name} is missing or damaged: train this run again")
     return contents
 
 
-def _sha256(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()
+def read_checkpoint(folder: Path) -> dict[str, Any]:
+    """The states, history and config of an unfinished run; no object is unpickled. `InputError` if it is damaged."""
+    path = folder / CHECKPOINT
+    if not path.exists():
+        raise InputError(f"{folder} holds no unfinished run: there is nothing to go on with")
+    content = path.read_bytes()
+    if sha256(content[:-32]).digest() != content[-32:]:
+        raise InputError(f"{path} is damaged (its SHA-256 differs): begin again with --force")
+    try:
+        return torch.load(io.BytesIO(content[:-32]), map_location="cpu", weights_only=True)
+    except Exception as error:  # torch.load raises errors of many kinds for a file that is not its own
+        raise InputError(f"{path} is no checkpoint of a run ({error!r:.80})") from error
+
+
+def differences(begun: dict[str, Any], config: dict[str, Any]) -> list[str]:
+    """The names of the settings that differ between the configs of two runs."""
+    begun, config = begun | begun["settings"], config | config["settings"]
+    return [name for name in config if name not in (*ENVIRONMENT, "settings") and config[name] != begun.get(name)]
+
+
+@dataclass(frozen=True)
+class CheckpointFile:
+    """Keeps a training in its folder, see `training.fit`: a new one, or with `resume` the one there. Rank 0 writes."""
+
+    folder: Path
+    config: dict[str, Any]
+    resume: bool
+
+    def restore(self, parts: dict[str, Any]) -> list[dict[str, float]]:
+        """Load the parts and return the history; `InputError` for a checkpoint of a run with other settings."""
+        if not self.resume:
+            for name in FILES if rank() == 0 else ():  # of a run that is replaced
+                (self.folder / name).unlink(missing_ok=True)
+            self.save(parts, [])
+            return []
+        checkpoint = read_checkpoint(self.folder)
+        begun = checkpoint["config"]
+        self.config["fine_tuned"] = begun["fine_tuned"]
+        for name in differences(begun, self.config):
+            raise InputError(f"{self.folder} holds a run whose {name} differs: go on as it began")
+        if changed := [name for name in ENVIRONMENT if self.config[name] != begun[name]]:
+            values = ", ".join(f"{name} {self.config[name]} for {begun[name]}" for name in changed)
+            warnings.warn(f"going on with {values}: the weights will not be the same bit for bit", stacklevel=2)
+        for name, part in parts.items():
+            part.load_state_dict(checkpoint[name])
+        return list(checkpoint["history"])
+
+    def save(self, parts: dict[str, Any], history: list[dict[str, float]]) -> None:
+        """Write the file anew: what `torch.save` makes, then 32 bytes of SHA-256; beside it, the config."""
+        if rank() == 0:
+            content = io.BytesIO()
+            states = {name: part.state_dict() for name, part in parts.items()}
+            torch.save({**states, "history": history, "config": self.config}, content)
+            write_json(self.folder / CONFIG, self.config)
+            write(self.folder / CHECKPOINT, content.getvalue() + sha256(content.getvalue()).digest())

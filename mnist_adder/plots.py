@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
+import matplotlib.figure
 import numpy as np
 from matplotlib import colormaps, rc_context, ticker
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 # Okabe and Ito's colours, told apart by readers with any colour vision; line styles tell train from test.
@@ -18,6 +18,17 @@ STYLE |= {"legend.frameon": False, "figure.dpi": 120, "figure.constrained_layout
 TICKS = np.array([float(f"{step}e{power}") for power in range(-6, 3) for step in (1, 2, 5)])  # of logarithmic axes
 LEAST = 1e-4  # the smallest share of wrong answers that is drawn, because a logarithmic axis has no zero
 Accuracies = Mapping[str, Mapping[str, Sequence[float]]]
+
+
+class Figure(matplotlib.figure.Figure):
+    """A figure that pyplot does not keep: a notebook draws it once, and it takes no memory when it is dropped."""
+
+    def show(self, warn: bool = True) -> None:
+        """Draw the figure into the notebook or, from a script, in a window; return when the window is closed."""
+        from matplotlib import pyplot
+
+        pyplot.figure(FigureClass=lambda **_: self)  # pyplot's new figure is this one
+        pyplot.show()
 
 
 @rc_context(STYLE)

@@ -5,6 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mnist_adder import registry
 from mnist_adder.losses import total_loss
 from mnist_adder.models import (
     AdderNet,
@@ -160,3 +161,17 @@ def test_the_loss_of_the_sum_alone_trains_the_cnn(network):
     total_loss(log_probs, torch.zeros(5).long(), logits, torch.arange(5), digit_weight=0.0).total.backward()
     convolution = next(layer for layer in network.cnn if isinstance(layer, torch.nn.Conv2d))
     assert convolution.weight.grad.isfinite().all() and convolution.weight.grad.any()
+
+
+@pytest.mark.parametrize("name", ["adder", "number-line"])
+def test_onnx(name):
+    pytest.importorskip("onnxscript")
+    reference = pytest.importorskip("onnx.reference")
+    model, batch = registry.build(name).eval(), torch.export.Dim("batch")
+    inputs = torch.randn(2, 1, 28, 28), torch.eye(10)[:2]
+    program = torch.onnx.export(model, inputs, dynamo=True, dynamic_shapes=({0: batch}, {0: batch}), verbose=False)
+    inputs = torch.randn(7, 1, 28, 28), torch.eye(10)[:7]
+    session = reference.ReferenceEvaluator(program.model_proto)
+    outputs = session.run(None, dict(zip(session.input_names, (x.numpy() for x in inputs), strict=True)))
+    for output, expected in zip(outputs, model(*inputs), strict=True):
+        torch.testing.assert_close(torch.tensor(output), expected.detach(), rtol=1e-3, atol=1e-4)

@@ -166,3 +166,14 @@ def test_the_number_line_draws_a_labelled_line_for_each_digit_and_number():
             assert list(line.get_xdata()) == [0, 1, 2, 3]  # epoch 0 is before training
             assert list(line.get_ydata()) == list(places)
             assert text.xy == (3, places[-1])
+
+
+def test_a_figure_shows_itself_in_a_script(monkeypatch):
+    from matplotlib import pyplot
+
+    shown = []
+    monkeypatch.setattr(pyplot, "show", lambda: shown.append(pyplot.gcf()))
+    figure = plots.image_grid([], [], "nothing")
+    figure.show()
+    assert shown == [figure]
+    pyplot.close(figure)

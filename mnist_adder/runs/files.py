@@ -94,6 +94,8 @@ def read_checkpoint(folder: Path) -> dict[str, Any]:
         raise InputError(f"{path} is damaged (its SHA-256 differs): begin again with --force")
     try:
         return torch.load(io.BytesIO(content[:-32]), map_location="cpu", weights_only=True)
+    except MemoryError:
+        raise
     except Exception as error:  # torch.load raises errors of many kinds for a file that is not its own
         raise InputError(f"{path} is no checkpoint of a run ({error!r:.80})") from error
 

@@ -21,11 +21,11 @@ figures: $(VENV)/.tested runs/readme/config.json  ## draw the README's figures i
 	$(BIN)/python -m mnist_adder figures runs/readme --out images
 	$(BIN)/python -m mnist_adder summary --graph images/autograd_graph.gv
 	$(BIN)/python benchmarks/screenshot.py images/demo.png
+	$(BIN)/python benchmarks/number_line.py images/number_line.png
 
-comparison: $(VENV)/.installed  ## train all recipes, several seeds each, into runs/comparison (two hours on two cores)
-	$(BIN)/python -m mnist_adder compare --data mnist --recipes adder --seeds 5
+comparison: $(VENV)/.installed  ## train all recipes, several seeds each, into runs/comparison (hours; it can be interrupted)
 	$(BIN)/python -m mnist_adder compare --data mnist --recipes stuck --seeds 10
-	$(BIN)/python -m mnist_adder compare --data mnist --seeds 3
+	$(BIN)/python -m mnist_adder compare --data mnist --seeds 5
 	cp runs/comparison/comparison.png images/
 
 bench: $(VENV)/.tested  ## time ours against the published loops; OPTIONS=--quick for a smoke run

@@ -38,6 +38,8 @@ def check_seed(seed: int) -> None:
 
 def check_split(images: Any, digits: Any) -> None:
     """Raise `InputError` unless images are ``uint8 [N, 28, 28]`` and digits ``int64 [N]`` in 0–9, N ≥ 1."""
+    if not all(hasattr(part, "is_cuda") for part in (images, digits)):
+        raise InputError("images and digits must be tensors: torch.from_numpy makes them from arrays")
     image_type, digit_type = (f"{str(t.dtype).removeprefix('torch.')} {list(t.shape)}" for t in (images, digits))
     if not image_type.startswith("uint8") or images.shape[1:] != (28, 28) or not len(images):
         raise InputError(f"images must be uint8 [N, 28, 28], N at least 1, not {image_type}")

@@ -3,6 +3,7 @@
 import math
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -121,3 +122,8 @@ def test_the_networks_of_the_recipes_are_accepted_and_left_alone(network, dtype)
     assert network.training
     assert all(torch.equal(before[name], tensor) for name, tensor in network.state_dict().items())
     assert torch.equal(torch.random.get_rng_state(), random)
+
+
+def test_arrays_are_refused():
+    images, digits = np.zeros((3, 28, 28), np.uint8), np.zeros(3, np.int64)
+    assert "torch.from_numpy" in refusal(check_split, images, digits)

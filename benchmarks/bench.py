@@ -28,15 +28,15 @@ from torch.utils.flop_counter import FlopCounterMode
 import baselines
 import report
 from mnist_adder import training
+from mnist_adder.checks import InputError
 from mnist_adder.data import Data, Sample, Split, normalise, one_hot_number
 from mnist_adder.devices import place
-from mnist_adder.errors import InputError
 from mnist_adder.evaluation import evaluate
+from mnist_adder.models import build
 from mnist_adder.optim import WeightAverage, make_optimizer, make_scheduler
 from mnist_adder.progress import Progress
 from mnist_adder.published.recipes import RECIPES
 from mnist_adder.recipes import Recipe
-from mnist_adder.registry import build
 from mnist_adder.runs import files
 from mnist_adder.sources import load_data
 

@@ -17,8 +17,8 @@ from statistics import fmean, stdev
 
 import torch
 
+from mnist_adder.checks import InputError
 from mnist_adder.devices import device_name, gpu_check
-from mnist_adder.errors import InputError
 from mnist_adder.published.recipes import RECIPES
 from mnist_adder.recipes import Recipe
 from mnist_adder.runs import files

@@ -23,7 +23,7 @@ from pathlib import Path
 
 import mnist_adder
 
-from .errors import InputError
+from .checks import InputError
 from .published.recipes import RECIPES
 from .recipes import Recipe
 

@@ -1,14 +1,17 @@
-"""Checks of what users bring: recipes, data and networks. Importing this file imports no torch."""
+"""Checks of what users bring: recipes, data and networks. This file imports no torch, so that ``--help`` is quick."""
 
 from collections.abc import Mapping
 from typing import Any
 
-from .errors import InputError
+
+class InputError(ValueError):
+    """Something that a user gave cannot be used; the message is one line that says what to do."""
+
 
 CHOICES = {
     "optimizer": ("SGD", "Adam", "AdamW", "NAdam", "RAdam", "RMSprop", "Adagrad"),  # classes of torch.optim
     "schedule": ("constant", "one-cycle", "cosine"),
-    "averaging": (None, "ema", "swa"),
+    "averaging": (None, "swa"),
 }
 RANGES = {"epochs": (1, 1_000_000), "batch_size": (2, 1_000_000), "lr": (1e-12, 1e30), "pct_start": (0, 0.99)}
 RANGES |= {"averaged_share": (0, 1), "label_smoothing": (0, 1), "digit_weight": (0, 1e6), "sum_weight": (0, 1e6)}

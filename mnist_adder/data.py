@@ -15,14 +15,14 @@ from torch import Tensor
 from torch.utils.data import Dataset, get_worker_info
 
 from .augment import random_affine
-from .checks import check_split
-from .errors import InputError
+from .checks import InputError, check_split
 
 MEAN, STD = 0.1307, 0.3081  # of MNIST's training pixels, scaled to 0…1
 DIGITS, NUMBERS, SUMS = 10, 10, 19
 PAIRS = [(digit, number) for digit in range(DIGITS) for number in range(NUMBERS)]
 MADE_AT_ONCE = 1024  # images
 
+Pairs = Sequence[Sequence[int]]  # (digit, number)
 Target = Callable[[Tensor, Tensor], Tensor]
 
 
@@ -132,7 +132,7 @@ class AdderDataset(Dataset[Sample]):
         return torch.from_numpy(np.asarray(self._random.integers(NUMBERS, size=tuple(shape))))
 
 
-def pair_table(pairs: Sequence[Sequence[int]]) -> Tensor:
+def pair_table(pairs: Pairs) -> Tensor:
     """bool [10, 10], true at the given (digit, number) pairs."""
     table = torch.zeros(DIGITS, NUMBERS, dtype=torch.bool)
     for digit, number in pairs:
@@ -163,23 +163,15 @@ class Loader:
     """
 
     def __init__(
-        self,
-        split: Split,
-        batch_size: int,
-        *,
-        seed: int = 0,
-        fixed_numbers: bool = False,
-        affine: tuple[float, float, float, float] = (0, 0, 0, 0),
-        withheld: Sequence[Sequence[int]] = (),
-        target: Target = add,
-        rank: int = 0,
-        world_size: int = 1,
-    ) -> None:
+        self, split: Split, batch_size: int, *, seed: int = 0, fixed_numbers: bool = False,
+        affine: tuple[float, float, float, float] = (0, 0, 0, 0), withheld: Pairs = (), target: Target = add,
+        rank: int = 0, world_size: int = 1,
+    ) -> None:  # fmt: skip
         if batch_size > len(split.digits):
             raise InputError(f"batch size {batch_size} is larger than the training set ({len(split.digits)} images)")
         if batch_size % world_size or batch_size < 2 * world_size:
             raise InputError(
-                f"batch size {batch_size} must give each of {world_size} processes as many samples, at least 2"
+                f"batch size {batch_size} must give each of {world_size} processes as many samples, 2 or more"
             )
         shown = ~pair_table(withheld)
         if not shown.any(1).all():

@@ -11,8 +11,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from .checks import check_seed
-from .errors import InputError
+from .checks import InputError, check_seed
 
 
 def available_devices() -> list[str]:

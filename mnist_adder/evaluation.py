@@ -54,10 +54,8 @@ class Evaluation:
     def accuracies(self, pairs: Tensor) -> dict[str, float]:
         """Accuracies over some (digit, number) pairs, bool [10, 10], as fractions; joint is both outputs right."""
         chosen = pairs[self.digits]  # [N, 10]
-        digit, sum, joint = (
-            right[chosen].double().mean().item()
-            for right in (self.digit_right, self.sum_right, self.digit_right & self.sum_right)
-        )
+        parts = self.digit_right, self.sum_right, self.digit_right & self.sum_right
+        digit, sum, joint = (right[chosen].double().mean().item() for right in parts)
         accuracies = {"digit": digit, "sum": sum, "joint": joint, "product": digit * sum}  # product: system C's "total"
         return {f"{name}_accuracy": value for name, value in accuracies.items()}
 

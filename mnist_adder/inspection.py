@@ -12,8 +12,8 @@ from torch import nn
 from torchsummary import summary
 from torchviz import make_dot
 
+from .checks import InputError
 from .data import NUMBERS
-from .errors import InputError
 
 SIDE = 28  # pixels
 # The jump is the distance of neighbouring outputs and the field is the side of what one output sees, both in pixels.

@@ -16,15 +16,9 @@ class Losses(NamedTuple):
 
 
 def total_loss(
-    log_probs: Tensor,
-    digit: Tensor,
-    logits: Tensor,
-    sum: Tensor,
-    *,
-    digit_weight: float = 1.0,
-    sum_weight: float = 1.0,
-    label_smoothing: float = 0.0,
-) -> Losses:
+    log_probs: Tensor, digit: Tensor, logits: Tensor, sum: Tensor, *,
+    digit_weight: float = 1.0, sum_weight: float = 1.0, label_smoothing: float = 0.0,
+) -> Losses:  # fmt: skip
     r"""Negative log-likelihood of the digit plus cross-entropy of the sum.
 
     .. math::

@@ -1,10 +1,18 @@
 """Our networks: the CNN that reads the digit, the three adders, and how the two inputs meet."""
 
+import copy
+import importlib
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .checks import InputError
 from .data import DIGITS, NUMBERS, SUMS
+from .recipes import MODELS
+
+Network = str | nn.Module | Callable[[], nn.Module]
 
 
 class TwoInputNet(nn.Module):
@@ -95,7 +103,7 @@ class AdderMLP(nn.Module):
         super().__init__()
         self.layers = nn.Sequential(
             nn.Linear(DIGITS + NUMBERS, hidden),
-            nn.BatchNorm1d(hidden),  # with it, the MLP learns to add within the first epoch
+            nn.BatchNorm1d(hidden),  # with it, the MLP learns the sums in fewer epochs
             nn.ReLU(inplace=True),
             nn.Linear(hidden, SUMS),
         )
@@ -190,6 +198,33 @@ class ExactAdderNet(AdderNet):
 
     def __init__(self) -> None:
         super().__init__(adder=ExactAdder())
+
+
+def build(model: Network) -> nn.Module:
+    """A network from a name in `recipes.MODELS`, "package.module:Name", or any function or class that makes one.
+
+    A network itself is copied, with its weights. `InputError` for anything that makes no network.
+    """
+    if isinstance(model, nn.Module):
+        return copy.deepcopy(model)
+    if isinstance(model, str):
+        module, _, name = MODELS.get(model, model).partition(":")
+        try:
+            model = getattr(importlib.import_module(module), name)
+        except (ImportError, AttributeError, ValueError) as error:
+            raise InputError(f"there is no network {module}:{name} ({error})") from error
+    network = model() if callable(model) else None
+    if not isinstance(network, nn.Module):
+        raise InputError(f"{model!r} makes no network: it must return an nn.Module")
+    return network
+
+
+def name_of(model: Network) -> str:
+    """A network as "package.module:Name"."""
+    if isinstance(model, str):
+        return MODELS.get(model, model)
+    maker = type(model) if isinstance(model, nn.Module) else model
+    return f"{maker.__module__}:{maker.__qualname__}"
 
 
 def parameter_count(model: nn.Module) -> int:

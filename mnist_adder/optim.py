@@ -8,7 +8,7 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import CosineAnnealingLR, LambdaLR, LRScheduler, OneCycleLR
 
-from .errors import InputError
+from .checks import InputError
 from .recipes import Recipe
 
 
@@ -38,15 +38,14 @@ def make_scheduler(recipe: Recipe, optimizer: Optimizer, steps: int) -> LRSchedu
 class WeightAverage:
     """The network that a recipe is judged by: with averaged weights where the recipe asks for them.
 
-    "swa" is the plain mean over the last steps (Izmailov et al. 2018, "Averaging weights leads to wider optima"), "ema"
-    an exponential mean over all steps. BatchNorm's running statistics are averaged, too. Unlike PyTorch's
-    ``AveragedModel``, it counts on the CPU, so that no step waits for the device.
+    "swa" is the mean over the last steps (Izmailov et al. 2018, "Averaging weights leads to wider optima"), also of
+    BatchNorm's running statistics. Unlike PyTorch's ``AveragedModel``, it counts on the CPU, so that no step waits.
     """
 
     def __init__(self, recipe: Recipe, model: nn.Module, steps: int) -> None:
         self._trained, self._averaged = model, copy.deepcopy(model) if recipe.averaging else None
-        self._ema, self._span = recipe.averaging == "ema", max(1, round(recipe.averaged_share * steps))
-        self._count = 0 if self._ema else self._span - steps  # the number of steps averaged; not positive before
+        # The number of steps averaged; not positive before the averaging begins.
+        self._count = max(1, round(recipe.averaged_share * steps)) - steps
 
     @property
     def model(self) -> nn.Module:
@@ -58,10 +57,9 @@ class WeightAverage:
         """Add the weights after a step."""
         self._count += 1
         if self.model is self._averaged:
-            weight = 1 / self._span if self._ema and self._count > 1 else 1 / self._count
             tensors = zip(self._averaged.state_dict().values(), self._trained.state_dict().values(), strict=True)
             averaged, trained = zip(*((a, b) for a, b in tensors if a.is_floating_point()), strict=True)
-            torch._foreach_lerp_(averaged, trained, weight)
+            torch._foreach_lerp_(averaged, trained, 1 / self._count)
 
     def state_dict(self) -> dict[str, Any]:
         return {"count": self._count, "averaged": self._averaged and self._averaged.state_dict()}

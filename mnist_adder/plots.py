@@ -65,10 +65,14 @@ def mistakes(images: Any, wrong: Sequence[Any], source: str, most: int = 24) -> 
 
 @rc_context(STYLE)
 def curves(history: Sequence[dict[str, float]], source: str) -> Figure:
-    """Losses and accuracies by epoch: dashed lines and hollow dots for training, solid ones for testing."""
-    figure = Figure(figsize=(11, 4.2))
+    """Losses, accuracies and learning rate by epoch: dashed lines for training, solid ones for testing."""
+    figure = Figure(figsize=(13, 4.2))
     epochs = [row["epoch"] for row in history]
-    for axes, label in zip(figure.subplots(1, 2), ("loss (nats)", "accuracy"), strict=True):
+    *left, right = figure.subplots(1, 3, width_ratios=(3, 3, 2))
+    right.plot(epochs, [row["lr"] for row in history], "o-", color=BLUE, markersize=4)
+    right.set(ylabel="at the end of the epoch", title="Learning rate", ylim=(0, None))
+    _epoch_axis(right, epochs)
+    for axes, label in zip(left, ("loss (nats)", "accuracy"), strict=True):
         measure = label.split()[0]
         for split, line, fill in (("train", "o--", "none"), ("test", "o-", "full")):
             for part in ("digit", "sum") if measure == "loss" else COLOURS:
@@ -97,17 +101,6 @@ def _log_axis(axes: Axes, label: str) -> None:
     axes.minorticks_off()
     axes.set_yticks(ticks, [f"{100 * (1 - tick):.4g} %" if label == "accuracy" else f"{tick:g}" for tick in ticks])
     axes.yaxis.set_inverted(label == "accuracy")
-
-
-@rc_context(STYLE)
-def learning_rate(history: Sequence[dict[str, float]], source: str) -> Figure:
-    """The learning rate at the end of each epoch."""
-    axes = Figure(figsize=(5.5, 3.2)).subplots()
-    epochs = [row["epoch"] for row in history]
-    axes.plot(epochs, [row["lr"] for row in history], "o-", color=BLUE, markersize=4)
-    axes.set(ylabel="learning rate", title=f"Learning rate ({source})", ylim=(0, None))
-    _epoch_axis(axes, epochs)
-    return axes.figure
 
 
 def truth_table(table: Any, source: str, withheld: Sequence[Sequence[int]] = ()) -> Figure:

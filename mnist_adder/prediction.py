@@ -11,8 +11,8 @@ from PIL import Image, ImageOps
 from scipy import ndimage
 from torch import Tensor, nn
 
+from .checks import InputError
 from .data import NUMBERS, normalise, one_hot_number
-from .errors import InputError
 from .sources import mnist_layout
 
 MAX_PIXELS = 25_500_000  # A JPEG may have twice as many, because it can be decoded at a reduced size.

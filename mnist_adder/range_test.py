@@ -5,12 +5,12 @@ from typing import NamedTuple
 
 import torch
 
+from .checks import InputError
 from .data import Data
 from .devices import place
-from .errors import InputError
+from .models import Network, build
 from .optim import make_optimizer
 from .recipes import Recipe
-from .registry import Network, build
 from .training import make_loader, train_step
 
 
@@ -24,16 +24,9 @@ class LRRange(NamedTuple):
 
 
 def lr_range(
-    recipe: Recipe,
-    data: Data,
-    *,
-    model: Network | None = None,
-    device: torch.device | str = "cpu",
-    seed: int = 0,
-    lowest: float = 1e-5,
-    highest: float = 10.0,
-    steps: int = 200,
-) -> LRRange:
+    recipe: Recipe, data: Data, *, model: Network | None = None, device: torch.device | str = "cpu", seed: int = 0,
+    lowest: float = 1e-5, highest: float = 10.0, steps: int = 200,
+) -> LRRange:  # fmt: skip
     """Train while the rate rises exponentially, and find where the loss falls fastest.
 
     The range test of Smith 2017, "Cyclical learning rates for training neural networks", section 3.3. The losses are

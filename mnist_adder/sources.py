@@ -14,8 +14,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from .checks import InputError
 from .data import Data, Split
-from .errors import InputError
 
 SOURCES = ("auto", "mnist", "digits")
 FOLDS = 12  # a validation fold is 1/12 of the training set: 5,000 of MNIST's 60,000 images

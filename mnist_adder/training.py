@@ -1,7 +1,6 @@
 """The training loop: `fit` runs the epochs, `train_epoch` one of them, `train_step` one batch."""
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,17 +9,16 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from .checks import check_outputs, check_seed, check_split
-from .data import Data, Loader, Sample, Split, derive_seed
+from .checks import InputError, check_outputs, check_seed, check_split
+from .data import Data, Loader, Pairs, Sample, Split, derive_seed
 from .devices import Clock, distribute, place, rank, world_size
-from .errors import InputError
 from .evaluation import evaluate
 from .losses import Losses, total_loss
 from .metrics import Metrics
+from .models import build
 from .optim import WeightAverage, make_optimizer, make_scheduler
 from .progress import Progress
 from .recipes import Recipe
-from .registry import build
 
 History = list[dict[str, float]]
 
@@ -39,16 +37,9 @@ class Fitted:
 
 
 def fit(
-    recipe: Recipe,
-    data: Data,
-    *,
-    model: nn.Module | None = None,
-    device: torch.device | str = "cpu",
-    seed: int = 0,
-    withheld: Sequence[Sequence[int]] = (),
-    quiet: bool = False,
-    checkpoint: Any = None,
-) -> Fitted:
+    recipe: Recipe, data: Data, *, model: nn.Module | None = None, device: torch.device | str = "cpu", seed: int = 0,
+    withheld: Pairs = (), quiet: bool = False, checkpoint: Any = None,
+) -> Fitted:  # fmt: skip
     """Train a recipe, and test after each epoch; processes that torchrun started share every batch.
 
     Args:
@@ -99,14 +90,9 @@ def fit(
 
 
 def train_epoch(
-    network: nn.Module,
-    loader: Loader,
-    recipe: Recipe,
-    optimizer: Optimizer,
-    scheduler: LRScheduler,
-    average: WeightAverage,
-    progress: Progress,
-) -> dict[str, float]:
+    network: nn.Module, loader: Loader, recipe: Recipe, optimizer: Optimizer, scheduler: LRScheduler,
+    average: WeightAverage, progress: Progress,
+) -> dict[str, float]:  # fmt: skip
     """Train one epoch; returns its mean losses and accuracies. Nothing in a step waits for the device."""
     network.train()
     metrics = Metrics(loader.split.digits.device)
@@ -124,37 +110,18 @@ def train_step(
     """Forward, backward, step; returns the batch's outputs [B, 10] and [B, 19] and its losses."""
     optimizer.zero_grad()  # first, so that the forward pass can use the memory of the gradients
     log_probs, logits = network(sample.image, sample.number)
-    losses = total_loss(
-        log_probs,
-        sample.digit,
-        logits,
-        sample.sum,
-        digit_weight=recipe.digit_weight,
-        sum_weight=recipe.sum_weight,
-        label_smoothing=recipe.label_smoothing,
-    )
+    weights = {"digit_weight": recipe.digit_weight, "sum_weight": recipe.sum_weight}
+    losses = total_loss(log_probs, sample.digit, logits, sample.sum, **weights, label_smoothing=recipe.label_smoothing)
     losses.total.backward()
     optimizer.step()
     return log_probs, logits, losses
 
 
 def make_loader(
-    recipe: Recipe,
-    data: Data,
-    device: torch.device | str = "cpu",
-    *,
-    seed: int = 0,
-    withheld: Sequence[Sequence[int]] = (),
+    recipe: Recipe, data: Data, device: torch.device | str = "cpu", *, seed: int = 0, withheld: Pairs = ()
 ) -> Loader:
     """The recipe's batches of `data.train`, on a device."""
-    return Loader(
-        Split(*(part.to(device) for part in data.train)),
-        recipe.batch_size,
-        seed=seed,
-        fixed_numbers=recipe.fixed_numbers,
-        affine=(recipe.degrees, recipe.translate, recipe.scale, recipe.shear),
-        withheld=withheld,
-        target=data.target,
-        rank=rank(),
-        world_size=world_size(),
-    )
+    split = Split(*(part.to(device) for part in data.train))
+    settings = {"seed": seed, "fixed_numbers": recipe.fixed_numbers, "withheld": withheld, "target": data.target}
+    settings["affine"] = recipe.degrees, recipe.translate, recipe.scale, recipe.shear
+    return Loader(split, recipe.batch_size, **settings, rank=rank(), world_size=world_size())

@@ -4,8 +4,8 @@ import numpy as np
 import torch
 from scipy.sparse.csgraph import connected_components
 
+from .checks import InputError
 from .data import DIGITS, NUMBERS, PAIRS, SUMS
-from .errors import InputError
 
 
 def pairs_to_withhold(count: int, seed: int = 0, *, keep_sums: bool = True) -> list[tuple[int, int]]:

@@ -8,9 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from mnist_adder.checks import RANGES, check_outputs, check_split
+from mnist_adder.checks import RANGES, InputError, check_outputs, check_split
 from mnist_adder.data import AdderDataset
-from mnist_adder.errors import InputError
 from mnist_adder.models import AdderNet
 from mnist_adder.recipes import RECIPES
 
@@ -55,7 +54,7 @@ def test_epochs_of_one_source_out_of_range():
         {"epochs": {"digits": 3}},
         {"model": AdderNet},
         {"model": "my.module:Network"},
-        {"averaging": "ema", "schedule": "cosine"},
+        {"averaging": "swa", "schedule": "cosine"},
     ],
     ids=repr,
 )

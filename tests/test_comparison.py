@@ -7,18 +7,17 @@ from pathlib import Path
 from statistics import fmean, stdev
 
 import pytest
-import torch
-from torch import nn
+from conftest import PlainNet
 
 from mnist_adder import training
+from mnist_adder.checks import InputError
 from mnist_adder.data import Data
-from mnist_adder.errors import InputError
 from mnist_adder.evaluation import evaluate
-from mnist_adder.models import parameter_count
+from mnist_adder.models import build, parameter_count
 from mnist_adder.published.comparison import compare, markdown
 from mnist_adder.published.recipes import RECIPES
-from mnist_adder.registry import build
-from mnist_adder.runs import folder, read_run, train_run
+from mnist_adder.runs import folder
+from mnist_adder.runs.folder import read_run, train_run
 from mnist_adder.training import fit
 
 SEEDS = (10, 11)
@@ -164,20 +163,8 @@ def test_pairs_are_withheld_by_each_runs_seed(few, tmp_path, trained):
         run(few, tmp_path, PAIR[:1])
 
 
-class MyNet(nn.Module):
-    """A network that knows nothing of this package."""
-
-    def __init__(self):
-        super().__init__()
-        self.digit, self.sum = nn.Linear(784, 10), nn.Linear(20, 19)
-
-    def forward(self, image, number):
-        log_probs = self.digit(image.flatten(1)).log_softmax(1)
-        return log_probs, self.sum(torch.cat([log_probs.exp(), number], 1))
-
-
 def test_a_recipe_with_a_network_of_ones_own_is_read_back(few, tmp_path, trained):
-    mine = replace(PAIR[0], name="mine", model=MyNet)
+    mine = replace(PAIR[0], name="mine", model=PlainNet)
     rows = run(few, tmp_path, [mine], seeds=[10])
     assert run(few, tmp_path, [mine], seeds=[10]) == rows
     assert trained == [("mine", 10)]

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.utils.data import BatchSampler, DataLoader, RandomSampler
 
+from mnist_adder.checks import InputError
 from mnist_adder.data import (
     MEAN,
     STD,
@@ -22,7 +23,6 @@ from mnist_adder.data import (
     one_hot_number,
     pair_table,
 )
-from mnist_adder.errors import InputError
 
 AFFINE = (9, 0.1, 0.1, 5)  # degrees, translate, scale, shear
 

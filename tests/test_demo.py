@@ -20,7 +20,7 @@ import pytest
 from PIL import Image
 
 from mnist_adder.__main__ import main
-from mnist_adder.runs import load_pretrained
+from mnist_adder.runs.folder import load_pretrained
 
 gradio = pytest.importorskip("gradio", reason="no gradio: pip install '.[demo]'")
 httpx = pytest.importorskip("httpx")

@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 from mnist_adder import devices
+from mnist_adder.checks import InputError
 from mnist_adder.devices import Clock, available_devices, device_name, gpu_check, place
-from mnist_adder.errors import InputError
 from mnist_adder.models import AdderNet
 
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")

@@ -16,9 +16,10 @@ from mnist_adder import training
 from mnist_adder.data import Data, Split
 from mnist_adder.devices import place
 from mnist_adder.losses import total_loss
+from mnist_adder.models import build
 from mnist_adder.published.recipes import RECIPES
-from mnist_adder.registry import build
-from mnist_adder.runs import folder, train_run
+from mnist_adder.runs import folder
+from mnist_adder.runs.folder import train_run
 from mnist_adder.sources import load_data
 from mnist_adder.training import fit, make_loader
 

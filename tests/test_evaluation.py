@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
+from mnist_adder.checks import InputError
 from mnist_adder.data import AdderDataset, Split, normalise
-from mnist_adder.errors import InputError
 from mnist_adder.evaluation import Evaluation, Mistake, evaluate
 from mnist_adder.losses import total_loss
 from mnist_adder.models import AdderNet, ExactAdderNet

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from mnist_adder.errors import InputError
+from mnist_adder.checks import InputError
 from mnist_adder.inspection import autograd_graph, layer_table, receptive_field_table, receptive_fields, save_graph
 from mnist_adder.models import AdderNet, parameter_count
 from mnist_adder.published.networks import Cascade

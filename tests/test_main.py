@@ -23,7 +23,7 @@ from mnist_adder.runs import files, folder
 from mnist_adder.sources import MNIST_SHA256
 
 SHORT = ["train", "--data", "digits", "--epochs", "1"]
-FIGURES = {f"{name}.png" for name in ("samples", "curves", "learning_rate", "mistakes", "truth_table", "confusion")}
+FIGURES = {f"{name}.png" for name in ("samples", "curves", "mistakes", "truth_table", "confusion")}
 FILES = {"config.json", "history.csv", "metrics.json", "model.safetensors", "SHA256SUMS"}
 SAME = FILES - {"metrics.json", "SHA256SUMS"} | FIGURES  # the metrics hold the seconds
 ACCURACIES = {f"{part}_accuracy" for part in ("digit", "sum", "joint", "product")}

@@ -4,8 +4,9 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import nn
 
-from mnist_adder import registry
+from mnist_adder.checks import InputError
 from mnist_adder.losses import total_loss
 from mnist_adder.models import (
     AdderNet,
@@ -15,8 +16,10 @@ from mnist_adder.models import (
     NumberLine,
     NumberLineNet,
     WideNet,
+    build,
     parameter_count,
 )
+from mnist_adder.recipes import MODELS
 
 
 def inputs(count: int = 5) -> tuple[torch.Tensor, torch.Tensor]:
@@ -167,7 +170,7 @@ def test_the_loss_of_the_sum_alone_trains_the_cnn(network):
 def test_onnx(name):
     pytest.importorskip("onnxscript")
     reference = pytest.importorskip("onnx.reference")
-    model, batch = registry.build(name).eval(), torch.export.Dim("batch")
+    model, batch = build(name).eval(), torch.export.Dim("batch")
     inputs = torch.randn(2, 1, 28, 28), torch.eye(10)[:2]
     program = torch.onnx.export(model, inputs, dynamo=True, dynamic_shapes=({0: batch}, {0: batch}), verbose=False)
     inputs = torch.randn(7, 1, 28, 28), torch.eye(10)[:7]
@@ -175,3 +178,35 @@ def test_onnx(name):
     outputs = session.run(None, dict(zip(session.input_names, (x.numpy() for x in inputs), strict=True)))
     for output, expected in zip(outputs, model(*inputs), strict=True):
         torch.testing.assert_close(torch.tensor(output), expected.detach(), rtol=1e-3, atol=1e-4)
+
+
+# A network from a name, a class, a function or another network.
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_short_name(name):
+    assert f"{type(build(name)).__module__}:{type(build(name)).__name__}" == MODELS[name]
+
+
+@pytest.mark.parametrize("model", ["mnist_adder.models:ExactAdderNet", ExactAdderNet, lambda: ExactAdderNet()])
+def test_a_path_a_class_or_a_function(model):
+    assert isinstance(build(model), ExactAdderNet)
+
+
+def test_a_network_is_copied():
+    network = AdderNet()
+    copy = build(network)
+    assert all(torch.equal(*pair) for pair in zip(copy.parameters(), network.parameters(), strict=True))
+    nn.init.zeros_(next(copy.parameters()))
+    assert next(network.parameters()).any()
+
+
+@pytest.mark.parametrize(
+    "model",
+    ["adders", "", ":", "torch", "no.such.module:Net", "mnist_adder.models:Nothing", "torch:float32", "math:pi", int],
+)
+def test_what_makes_no_network_is_refused(model):
+    with pytest.raises(InputError) as refusal:
+        build(model)
+    assert "network" in str(refusal.value)
+    assert "\n" not in str(refusal.value)

@@ -41,7 +41,6 @@ FIGURES = {
     "perfect curves": lambda: plots.curves(
         [row | dict.fromkeys((k for k in row if "accuracy" in k), 1.0) for row in history(3)], "my source"
     ),
-    "learning_rate": lambda: plots.learning_rate(history(4), "my source"),
     "truth_table": lambda: plots.truth_table(TABLE, "my source"),
     "truth_table without some digits": lambda: plots.truth_table(
         np.where(np.arange(10)[:, None] < 8, TABLE, np.nan), "my source"
@@ -101,14 +100,15 @@ def test_mistakes_stop_at_most():
 
 
 def test_curves_show_both_splits_by_epoch():
-    losses, accuracies = FIGURES["curves"]().axes
+    losses, accuracies, rates = FIGURES["curves"]().axes
     assert {line.get_label() for line in losses.lines} == {
         f"{split} {part}" for split in ("train", "test") for part in ("digit", "sum")
     }
     assert {line.get_label() for line in accuracies.lines} == {
         f"{split} {part}" for split in ("train", "test") for part in ("digit", "sum", "joint")
     }
-    for axes in (losses, accuracies):
+    assert list(rates.lines[0].get_ydata()) == [row["lr"] for row in history(4)]
+    for axes in (losses, accuracies, rates):
         assert axes.get_xlabel() == "epoch"
         assert all(list(line.get_xdata()) == [1, 2, 3, 4] for line in axes.lines)
 

@@ -15,7 +15,7 @@ from torch import nn
 
 from mnist_adder import RECIPES, build, fit, prediction, runs
 from mnist_adder.__main__ import main
-from mnist_adder.errors import InputError
+from mnist_adder.checks import InputError
 from mnist_adder.prediction import predict, read_image, to_mnist
 from mnist_adder.runs import folder as run_folder
 

@@ -16,8 +16,7 @@ from torch.utils._pytree import tree_leaves, tree_map_only
 
 from mnist_adder import RECIPES, evaluate, fit, lr_range, predict
 from mnist_adder.devices import place
-from mnist_adder.models import TwoInputNet
-from mnist_adder.registry import build
+from mnist_adder.models import TwoInputNet, build
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*is a no-op"),  # not on this device
@@ -87,7 +86,7 @@ def pretend(monkeypatch):
     Generator.devices = set()
 
 
-VARIANTS = [*RECIPES.values(), replace(RECIPES["adder"], name="averaged", averaging="ema")]
+VARIANTS = [*RECIPES.values(), replace(RECIPES["adder"], name="averaged", averaging="swa")]
 
 
 @pytest.mark.parametrize("recipe", VARIANTS, ids=lambda recipe: recipe.name)

@@ -4,11 +4,10 @@ import pytest
 import torch
 
 from mnist_adder.losses import total_loss
-from mnist_adder.models import TwoInputNet, parameter_count
-from mnist_adder.published.networks import Cascade, Pixels, SharedTrunk, TwoHeads, TwoSoftmaxHeads
+from mnist_adder.models import TwoInputNet, build, parameter_count
+from mnist_adder.published.networks import Cascade, SharedTrunk, TwoHeads, TwoSoftmaxHeads
 from mnist_adder.published.recipes import RECIPES
 from mnist_adder.recipes import RECIPES as OURS
-from mnist_adder.registry import build
 
 PUBLISHED = ("cascade", "stuck", "unstuck", "shared-trunk")
 
@@ -58,11 +57,12 @@ def test_settings_of_the_shared_trunk():
     assert settings == ("SGD", 0.166, "one-cycle", "swa", 128, 20)
 
 
-def test_pixels_undo_the_normalisation():
-    images = torch.arange(256).view(1, 1, 16, 16) / 255
-    normalised = (images - 0.1307) / 0.3081
-    torch.testing.assert_close(Pixels(255)(normalised), 255 * images)
-    torch.testing.assert_close(Pixels(1)(normalised), images)
+@pytest.mark.parametrize(("network", "brightest"), [(Cascade(), 255), (TwoHeads(), 1)])
+def test_systems_a_and_b_see_pixels_that_are_not_normalised(network, brightest):
+    pixels, inputs = torch.rand(2, 1, 28, 28), []
+    network.cnn.register_forward_pre_hook(lambda cnn, arguments: inputs.append(arguments[0]))
+    network.features((pixels - 0.1307) / 0.3081)
+    torch.testing.assert_close(inputs[0], brightest * pixels)
 
 
 def test_no_gradient_reaches_system_bs_digit_head():

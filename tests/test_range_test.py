@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from mnist_adder.errors import InputError
+from mnist_adder.checks import InputError
 from mnist_adder.models import AdderNet
 from mnist_adder.range_test import lr_range
 from mnist_adder.recipes import RECIPES

@@ -4,9 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from mnist_adder.models import AdderNet, TwoInputNet
+from mnist_adder.models import AdderNet, TwoInputNet, build
 from mnist_adder.recipes import RECIPES, Recipe
-from mnist_adder.registry import build
 
 
 @pytest.mark.parametrize("name", ["adder", "speedrun", "exact-adder", "sums-only"])

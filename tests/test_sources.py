@@ -13,8 +13,8 @@ import torch
 from torchvision.datasets import MNIST
 
 from mnist_adder import sources
+from mnist_adder.checks import InputError
 from mnist_adder.data import MEAN, STD, AdderDataset, Split
-from mnist_adder.errors import InputError
 from mnist_adder.sources import FOLDS, MNIST_SHA256, load_data, mnist_layout
 
 DOWNLOAD = MNIST.download  # as it is before conftest.py switches it off

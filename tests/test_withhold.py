@@ -2,8 +2,8 @@
 
 import pytest
 
+from mnist_adder.checks import InputError
 from mnist_adder.data import PAIRS
-from mnist_adder.errors import InputError
 from mnist_adder.withhold import pairs_to_withhold
 
 

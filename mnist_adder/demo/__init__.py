@@ -18,8 +18,8 @@ from unittest.mock import patch
 from PIL import Image
 from torch import Tensor, nn
 
+from ..checks import InputError
 from ..data import NUMBERS
-from ..errors import InputError
 from ..prediction import predict
 from ..sources import load_data
 

@@ -11,8 +11,8 @@ import torch
 from matplotlib.figure import Figure
 
 from .. import plots
+from ..checks import InputError
 from ..data import Data
-from ..errors import InputError
 from ..recipes import Recipe
 from ..runs import files, folder
 from ..withhold import pairs_to_withhold
@@ -81,10 +81,8 @@ def _by_recipe(rows: Sequence[dict[str, Any]]) -> dict[str, list[dict[str, Any]]
 
 def _figure(rows: Sequence[dict[str, Any]]) -> Figure:
     parts = [part for part in PARTS if f"{part}_accuracy" in rows[0]]
-    accuracies = {
-        name: {part: [run[f"{part}_accuracy"] for run in runs] for part in parts}
-        for name, runs in _by_recipe(rows).items()
-    }
+    by_recipe = _by_recipe(rows).items()
+    accuracies = {name: {p: [run[f"{p}_accuracy"] for run in runs] for p in parts} for name, runs in by_recipe}
     published = {  # system A has two lines, and its author's own is the first of them
         recipe: {part: [float(value) for value in cell.split("–")] for part, cell in (("digit", digit), ("sum", sum))}
         for _, recipe, _, _, digit, sum, *_ in (reversed(PUBLISHED) if rows[0]["dataset"] == "mnist" else ())

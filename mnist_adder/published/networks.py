@@ -8,15 +8,9 @@ from ..data import DIGITS, MEAN, NUMBERS, STD, SUMS
 from ..models import TwoInputNet, conv_block
 
 
-class Pixels(nn.Module):
-    """Undoes the data set's normalisation: pixels in 0…`brightest`, for networks published that way."""
-
-    def __init__(self, brightest: float) -> None:
-        super().__init__()
-        self.brightest = brightest
-
-    def forward(self, image: Tensor) -> Tensor:
-        return (image * STD + MEAN) * self.brightest
+def pixels(image: Tensor) -> Tensor:
+    """Undo the data set's normalisation: values in 0…1."""
+    return image * STD + MEAN
 
 
 class Cascade(TwoInputNet):
@@ -28,7 +22,7 @@ class Cascade(TwoInputNet):
     def __init__(self) -> None:
         super().__init__()
         self.cnn = nn.Sequential(
-            *(Pixels(255), *self._block(1, 10), *self._block(10, 10)),
+            *(*self._block(1, 10), *self._block(10, 10)),
             *(*conv_block(10, 15, padding=0), nn.MaxPool2d(2)),  # [B, 15, 11, 11]
             *(*self._block(15, 10, kernel=1), *self._block(10, 10), *self._block(10, 10), *self._block(10, 10)),
             *(nn.Conv2d(10, DIGITS, 5, bias=False), nn.Flatten()),  # [B, 10, 5, 5] to [B, 10]
@@ -43,7 +37,7 @@ class Cascade(TwoInputNet):
         return [*conv_block(inputs, outputs, kernel=kernel, padding=0), nn.Dropout(self.DROPOUT)]
 
     def features(self, image: Tensor) -> Tensor:
-        return self.cnn(image)
+        return self.cnn(255 * pixels(image))
 
     def combine(self, features: Tensor, number: Tensor) -> tuple[Tensor, Tensor]:
         return F.log_softmax(features, 1), self.adder(torch.cat([features, number], 1))
@@ -55,14 +49,14 @@ class TwoHeads(TwoInputNet):
     def __init__(self) -> None:
         super().__init__()
         self.cnn = nn.Sequential(
-            *(Pixels(1), nn.Conv2d(1, 6, 5), nn.ReLU(), nn.MaxPool2d(2)),  # [B, 6, 12, 12]
+            *(nn.Conv2d(1, 6, 5), nn.ReLU(), nn.MaxPool2d(2)),  # [B, 6, 12, 12]
             *(nn.Conv2d(6, 12, 5), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten()),  # [B, 192]
         )
         self.trunk = nn.Sequential(nn.Linear(192 + NUMBERS, 120), nn.ReLU(), nn.Linear(120, 60), nn.ReLU())
         self.digit_head, self.sum_head = nn.Linear(60, DIGITS), nn.Linear(60, SUMS)
 
     def features(self, image: Tensor) -> Tensor:
-        return self.cnn(image)
+        return self.cnn(pixels(image))
 
     def combine(self, features: Tensor, number: Tensor) -> tuple[Tensor, Tensor]:
         trunk = self.trunk(torch.cat([features, number], 1))
@@ -95,3 +89,6 @@ class SharedTrunk(TwoHeads):
             *(nn.Linear(60, 60, bias=False), nn.BatchNorm1d(60), nn.ReLU(inplace=True)),
         )
         self.digit_head, self.sum_head = nn.Linear(60, DIGITS, bias=False), nn.Linear(60, SUMS, bias=False)
+
+    def features(self, image: Tensor) -> Tensor:
+        return self.cnn(image)

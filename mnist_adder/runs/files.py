@@ -14,14 +14,14 @@ from typing import Any
 import torch
 from matplotlib.figure import Figure
 
+from ..checks import InputError
 from ..devices import rank
-from ..errors import InputError
 from ..sources import SOURCES
 
 CONFIG, HISTORY, METRICS, WEIGHTS = CHECKED = ("config.json", "history.csv", "metrics.json", "model.safetensors")
 CHECKPOINT = "checkpoint.pt"  # while the run is not finished
 SUMS = "SHA256SUMS"  # in the form that ``sha256sum --check`` reads; written last: a folder with it is whole
-FIGURES = ("samples", "curves", "learning_rate", "mistakes", "truth_table", "confusion")
+FIGURES = ("samples", "curves", "mistakes", "truth_table", "confusion")
 EVALUATIONS = tuple(f"evaluation-{source}.json" for source in SOURCES[1:])
 # Every file that a run writes or deletes; the checksums are deleted first.
 FILES = (SUMS, *CHECKED, CHECKPOINT, *(f"{name}.png" for name in FIGURES), *EVALUATIONS)

@@ -5,9 +5,7 @@ import io
 import itertools
 import json
 import platform
-import shutil
-import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import asdict
 from hashlib import sha256
@@ -22,19 +20,17 @@ from matplotlib.figure import Figure
 from torch import nn
 
 from .. import __version__, plots
-from ..data import AdderDataset, Data, pair_table
+from ..checks import InputError
+from ..data import AdderDataset, Data, Pairs, pair_table
 from ..devices import device_name, place, rank, world_size
-from ..errors import InputError
 from ..evaluation import Evaluation, evaluate
-from ..models import parameter_count
+from ..models import Network, build, name_of, parameter_count
 from ..published.recipes import RECIPES
 from ..recipes import Recipe
-from ..registry import Network, build, name_of
 from ..training import Fitted, History, fit
 from . import files
 
 PRETRAINED = Path(__file__).parents[1] / "weights" / "adder.safetensors"
-Pairs = Sequence[Sequence[int]]
 
 
 class Run(NamedTuple):
@@ -115,7 +111,7 @@ def _save(folder: Path, config: dict[str, Any], fitted: Fitted, data: Data) -> R
     metrics = {name: value for name, value in config.items() if name != "settings"}
     metrics |= {"split": data.split, "parameters": parameter_count(fitted.model)}
     metrics |= {"hardware": device_name(next(fitted.model.parameters()).device), "python": platform.python_version()}
-    metrics |= {"torch": torch.__version__, "numpy": np.__version__, "commit": _commit()}
+    metrics |= {"torch": torch.__version__, "numpy": np.__version__}
     metrics |= {"train_seconds": fitted.train_seconds, **measure(evaluation, fitted.withheld)}
     tensors = {name: tensor.cpu().contiguous() for name, tensor in fitted.model.state_dict().items()}
     for name in (files.SUMS, *files.EVALUATIONS):  # of a run that is replaced
@@ -146,15 +142,6 @@ def run_config(
     }  # fmt: skip
 
 
-def _commit() -> str | None:
-    """The git commit of the package, where it runs from a checkout; with "-dirty" if that was changed."""
-    root = Path(__file__).parents[2]
-    if not (shutil.which("git") and (root / ".git").exists()):
-        return None
-    command = ["git", "-C", root, "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
-    return subprocess.run(command, capture_output=True, text=True).stdout.strip() or None
-
-
 def measure(evaluation: Evaluation, withheld: Pairs) -> dict[str, float]:
     """An evaluation's metrics; where pairs were withheld, also those on these pairs and on the others."""
     metrics, table = evaluation.metrics, pair_table(withheld)
@@ -171,7 +158,6 @@ def draw(data: Data, history: History, evaluation: Evaluation, withheld: Pairs =
     figures = (
         plots.sample_grid(samples.image, *classes, f"{data.source}, training"),
         plots.curves(history, source),
-        plots.learning_rate(history, data.source),
         plots.mistakes(data.test.images, evaluation.mistakes, source),
         plots.truth_table(evaluation.truth_table, source, withheld),
         plots.confusion(evaluation.confusion, source),

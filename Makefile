@@ -19,7 +19,7 @@ notebook: $(VENV)/.tested  ## run the notebooks from top to bottom and keep thei
 
 figures: $(VENV)/.tested runs/readme/config.json  ## draw the README's figures in images/
 	$(BIN)/python -m mnist_adder figures runs/readme --out images
-	$(BIN)/python -m mnist_adder summary --graph images/autograd_graph.gv
+	rm images/confusion.png  # the README does not show it
 	$(BIN)/python benchmarks/screenshot.py images/demo.png
 	$(BIN)/python benchmarks/number_line.py images/number_line.png
 

@@ -1,6 +1,6 @@
 """Compares candidate recipes on folds of the training set; the test set is never opened.
 
-    python benchmarks/search.py --candidate base --candidate ema averaging=ema averaged_share=0.1
+    python benchmarks/search.py --candidate base --candidate swa averaging=swa averaged_share=0.1
 
 The candidates are changes of one recipe. All are trained on the same folds with the same seeds (seed = fold), and
 compared in pairs with the first of them. Results are kept in ``results.jsonl``, a line for each training, and

@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test notebook figures comparison bench demo weights torture
+.PHONY: run test notebook figures comparison bench demo weights torture oldest
 
 run: $(VENV)/.installed  ## train the default recipe into a new folder under runs/
 	$(BIN)/python -m mnist_adder train
@@ -37,6 +37,9 @@ torture: $(VENV)/.tested  ## kill 30 trainings, damage 2,000 files
 demo: $(VENV)/.demo  ## serve a page to draw on, to this machine only
 	$(BIN)/python -m mnist_adder demo
 
+oldest: .venv-oldest/.installed  ## run the tests with the oldest supported versions (PYTHON=python3.10)
+	.venv-oldest/bin/python -m pytest
+
 weights: $(VENV)/.tested runs/readme/config.json  ## put a run's weights and their card into the package
 	$(BIN)/python benchmarks/ship_weights.py runs/readme
 
@@ -54,4 +57,10 @@ $(VENV)/.tested: $(VENV)/.installed pyproject.toml
 
 $(VENV)/.demo: $(VENV)/.installed pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable '.[demo]'
+	touch $@
+
+.venv-oldest/.installed: pyproject.toml
+	$(PYTHON) -m venv .venv-oldest
+	grep -oE '[a-z-]+>=[0-9.]+' pyproject.toml | sed 's/>=/==/' >.venv-oldest/versions.txt
+	.venv-oldest/bin/python -m pip install --quiet --constraint .venv-oldest/versions.txt --editable '.[test]'
 	touch $@

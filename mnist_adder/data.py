@@ -79,7 +79,7 @@ def one_hot_number(number: Tensor) -> Tensor:
 
 def derive_seed(*parts: int) -> int:
     """One seed from several numbers, such as a run's seed and an epoch; other numbers give another seed."""
-    return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0] >> 1)
+    return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0]) >> 1
 
 
 class AdderDataset(Dataset[Sample]):

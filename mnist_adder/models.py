@@ -143,7 +143,7 @@ class NumberLine(nn.Module):
         distance = torch.arange(SUMS, device=place.device) - place[:, :, None]  # [digit, number, sum]
         table = (-sharpness * distance**2).log_softmax(2)
         given_digit = torch.einsum("bn,dns->bds", number, table)  # [B, 10, 19]
-        return (log_probs[:, :, None] + given_digit).logsumexp(1)
+        return (log_probs.unsqueeze(2) + given_digit).logsumexp(1)
 
 
 class ExactAdder(nn.Module):

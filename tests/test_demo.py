@@ -198,7 +198,6 @@ def test_nothing_goes_out(server, outside):
     from gradio.routes import App
 
     paths = App.create_app(demo.page(load_pretrained())).openapi()["paths"]
-    assert "/gradio_api/run-history/buckets" in paths
     assert "/gradio_api/upload" in paths
     headers = {"x-gradio-history-bucket": "someone/bucket"}
     for path, methods in paths.items():

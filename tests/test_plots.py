@@ -63,7 +63,7 @@ def titles(figure: Figure) -> list[str]:
 
 
 @pytest.mark.parametrize("name", FIGURES)
-@pytest.mark.filterwarnings("error")
+@pytest.mark.filterwarnings("error", "ignore::DeprecationWarning:matplotlib|pyparsing")  # matplotlib's own
 def test_figures_draw_and_name_their_source(name):
     figure = FIGURES[name]()
     assert isinstance(figure, Figure)

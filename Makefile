@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test notebook figures comparison bench demo weights torture oldest
+.PHONY: run test notebook figures comparison bench demo weights torture colab oldest
 
 run: $(VENV)/.installed  ## train the default recipe into a new folder under runs/
 	$(BIN)/python -m mnist_adder train
@@ -37,6 +37,9 @@ torture: $(VENV)/.tested  ## kill 30 trainings, damage 2,000 files
 demo: $(VENV)/.demo  ## serve a page to draw on, to this machine only
 	$(BIN)/python -m mnist_adder demo
 
+colab: .venv-colab/.installed  ## run the notebooks with Colab's versions (6 GB; PYTHON=python3.13, as Colab has)
+	bash tests/colab.sh .venv-colab/bin/python
+
 oldest: .venv-oldest/.installed  ## run the tests with the oldest supported versions (PYTHON=python3.10)
 	.venv-oldest/bin/python -m pytest
 
@@ -57,6 +60,11 @@ $(VENV)/.tested: $(VENV)/.installed pyproject.toml
 
 $(VENV)/.demo: $(VENV)/.installed pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable '.[demo]'
+	touch $@
+
+.venv-colab/.installed: tests/colab.txt
+	$(PYTHON) -m venv .venv-colab
+	.venv-colab/bin/python -m pip install --quiet --requirement $<
 	touch $@
 
 .venv-oldest/.installed: pyproject.toml

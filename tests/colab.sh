@@ -1,0 +1,22 @@
+#!/usr/bin/env bash
+# Runs each notebook as Colab does: alone with a zip of the repository, with the given Python of Colab's environment.
+# Fails if a notebook fails, or if its first cell's pip changes any package but torchviz and this one.
+set -euo pipefail
+python=$PWD/$1
+folder=$(mktemp -d)
+trap 'rm -r "$folder"' EXIT
+mkdir "$folder/content"
+cp notebooks/*.ipynb "$folder/content"
+git archive --format zip --output "$folder/content/repository.zip" HEAD
+cd "$folder/content"
+"$python" --version
+export MNIST_ADDER_EPOCHS=1 # A short run is enough to execute every cell.
+for notebook in *.ipynb; do
+  "$python" -m pip uninstall -qqy mnist-adder torchviz # Colab gives each notebook a fresh machine.
+  "$python" -m pip freeze --all >../before
+  "$python" -m jupyter execute "$notebook"
+  "$python" -m pip freeze --all --exclude mnist-adder --exclude torchviz >../after
+  diff ../before ../after
+  echo "$notebook ran, and its pip installed these packages only:"
+  "$python" -m pip list --format freeze | grep -E '^(mnist-adder|torchviz)='
+done

@@ -291,8 +291,8 @@ def test_a_pair_table_is_true_at_its_pairs():
     [
         (101, {}, "batch size 101 is larger than the training set"),
         (10, {"world_size": 3}, "each of 3 processes"),
-        (3, {"world_size": 3}, "at least 2"),
-        (1, {}, "at least 2"),
+        (3, {"world_size": 3}, "2 or more"),
+        (1, {}, "2 or more"),
         (10, {"withheld": [(3, number) for number in range(10)]}, "every digit needs a number"),
     ],
 )

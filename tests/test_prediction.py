@@ -13,11 +13,12 @@ import torch
 from PIL import Image, PngImagePlugin
 from torch import nn
 
-from mnist_adder import RECIPES, build, fit, prediction, runs
+from mnist_adder import RECIPES, build, fit, prediction
 from mnist_adder.__main__ import main
 from mnist_adder.checks import InputError
 from mnist_adder.prediction import predict, read_image, to_mnist
 from mnist_adder.runs import folder as run_folder
+from mnist_adder.runs.folder import load_pretrained, save_run
 
 RECIPE = replace(RECIPES["exact-adder"], epochs=8, batch_size=32)
 
@@ -292,7 +293,7 @@ def test_blank_arrays(dtype, brightness):
 @pytest.fixture(scope="module")
 def run(fitted, digits, tmp_path_factory):
     """The folder of a run."""
-    return runs.save_run(tmp_path_factory.mktemp("run"), fitted, digits).folder
+    return save_run(tmp_path_factory.mktemp("run"), fitted, digits).folder
 
 
 def test_command(run, digits, tmp_path, monkeypatch, capfd):
@@ -337,7 +338,7 @@ def test_command_refuses_other_numbers(number, capsys):
 
 @pytest.mark.skipif(not run_folder.PRETRAINED.is_file(), reason="the package has no weights yet: make weights")
 def test_pretrained(digits):
-    model = runs.load_pretrained()
+    model = load_pretrained()
     right = [
         predict(model, picture(image), 5).digit == digit
         for image, digit in zip(digits.test.images[:100], digits.test.digits[:100].tolist(), strict=True)
@@ -348,4 +349,4 @@ def test_pretrained(digits):
 def test_missing_weights(tmp_path, monkeypatch):
     monkeypatch.setattr(run_folder, "PRETRAINED", tmp_path / "nosuch.safetensors")
     with pytest.raises(InputError, match="is missing or damaged: install the package again"):
-        runs.load_pretrained()
+        load_pretrained()

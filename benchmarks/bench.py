@@ -81,7 +81,7 @@ def main() -> None:
         print(f"{name} …", flush=True)
         section = SECTIONS[name](settings)
         results["sections"][name] = {"about": SECTIONS[name].__doc__, **section}
-        files.write_json(file, results)
+        files.write(file, results)
         files.write(options.out / "results.md", report.markdown(results))
         files.write_figures(options.out, report.figures(results))
         print(report.table(results["sections"][name]), flush=True)

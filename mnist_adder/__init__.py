@@ -3,14 +3,15 @@
 The public names, which ``__init__.pyi`` lists, are loaded when they are first used: ``import mnist_adder`` is quick.
 """
 
+import ast
 import importlib
-import re
 from pathlib import Path
 
 __version__ = "0.2.0"
 
-_STUB = Path(__file__).with_suffix(".pyi").read_text()
-_HOME = {name: module for module, name in re.findall(r"^from (\S+) import (\w+) as", _STUB, re.MULTILINE)}
+_STUB = ast.parse(Path(__file__).with_suffix(".pyi").read_text())
+_IMPORTS = [node for node in _STUB.body if isinstance(node, ast.ImportFrom)]
+_HOME = {alias.name: f".{node.module}" for node in _IMPORTS for alias in node.names}
 __all__ = sorted(_HOME)
 
 

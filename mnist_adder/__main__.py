@@ -210,7 +210,7 @@ def evaluate(options: argparse.Namespace) -> None:
     _print_table(metrics, data)
     metrics |= {"confusion": evaluation.confusion.tolist(), "truth_table": evaluation.truth_table.tolist()}
     try:
-        files.write_json(run.folder / f"evaluation-{data.source}.json", metrics)
+        files.write(run.folder / f"evaluation-{data.source}.json", metrics)
     except OSError as error:
         print(f"mnist-adder: warning: {run.folder} cannot be written to: {error.strerror}", file=sys.stderr)
 

@@ -170,9 +170,7 @@ class Loader:
         if batch_size > len(split.digits):
             raise InputError(f"batch size {batch_size} is larger than the training set ({len(split.digits)} images)")
         if batch_size % world_size or batch_size < 2 * world_size:
-            raise InputError(
-                f"batch size {batch_size} must give each of {world_size} processes as many samples, 2 or more"
-            )
+            raise InputError(f"batch size {batch_size} must give {world_size} processes equal parts of 2 or more")
         shown = ~pair_table(withheld)
         if not shown.any(1).all():
             raise InputError("every digit needs a number that is not withheld")

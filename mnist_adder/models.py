@@ -163,14 +163,16 @@ class ExactAdder(nn.Module):
 class AdderNet(TwoInputNet):
     """The CNN reads the digit, and what it read meets the number in the adder.
 
-    `cnn` makes digit logits ``[B, 10]`` of ``[B, 1, 28, 28]``, by default a `DigitCNN`; `adder` makes logits of the sum
-    ``[B, 19]`` of the digit's log_probs ``[B, 10]`` and the one-hot number ``[B, 10]``, by default an `AdderMLP`.
+    `cnn` makes digit logits ``[B, 10]`` of ``[B, 1, 28, 28]``; `adder` makes logits of the sum ``[B, 19]`` of the digit's
+    log_probs ``[B, 10]`` and the one-hot number ``[B, 10]``.
     """
+
+    CNN, ADDER = DigitCNN, AdderMLP
 
     def __init__(self, cnn: nn.Module | None = None, adder: nn.Module | None = None) -> None:
         super().__init__()
-        self.cnn = DigitCNN() if cnn is None else cnn
-        self.adder = AdderMLP() if adder is None else adder
+        self.cnn = self.CNN() if cnn is None else cnn
+        self.adder = self.ADDER() if adder is None else adder
 
     def features(self, image: Tensor) -> Tensor:
         return F.log_softmax(self.cnn(image), 1)  # [B, 10]
@@ -182,22 +184,19 @@ class AdderNet(TwoInputNet):
 class WideNet(AdderNet):
     """`AdderNet` with the wide CNN."""
 
-    def __init__(self) -> None:
-        super().__init__(WideCNN())
+    CNN = WideCNN
 
 
 class NumberLineNet(AdderNet):
     """`AdderNet` with the number line."""
 
-    def __init__(self) -> None:
-        super().__init__(adder=NumberLine())
+    ADDER = NumberLine
 
 
 class ExactAdderNet(AdderNet):
     """`AdderNet` with the adder that has no parameter."""
 
-    def __init__(self) -> None:
-        super().__init__(adder=ExactAdder())
+    ADDER = ExactAdder
 
 
 def build(model: Network) -> nn.Module:

@@ -177,17 +177,3 @@ def comparison(accuracies: Accuracies, published: Accuracies, source: str) -> Fi
     _log_axis(axes, "accuracy")
     axes.legend(fontsize=9, loc="upper left", bbox_to_anchor=(1, 1))
     return axes.figure
-
-
-@rc_context(STYLE)
-def number_line(places: Mapping[str, Any], source: str) -> Figure:
-    """The places of the digits and of the numbers on the line, each [E + 1, 10]; row 0 is before training."""
-    figure = Figure(figsize=(9, 4.2))
-    for axes, name in zip(figure.subplots(1, 2), ("digit", "number"), strict=True):
-        lines = np.asarray(places[name])
-        for value, colour in enumerate(colormaps["viridis"](np.linspace(0, 0.85, 10))):
-            axes.plot(lines[:, value], color=colour)
-            axes.annotate(f" {value}", (len(lines) - 1, lines[-1, value]), va="center", color=colour)
-        axes.set(ylabel="place on the line", title=f"{name}s ({source})".capitalize())
-        _epoch_axis(axes, range(len(lines)))
-    return figure

@@ -69,34 +69,20 @@ ADDER = Recipe(
     shear=7,
 )
 SPEEDRUN = Recipe(
-    name="speedrun",
-    about="the published headline in one epoch: a wider CNN, smoothed labels, no augmentation",
-    model="wide",
-    epochs={"mnist": 1, "digits": 30},
+    name="speedrun", about="the published headline in one epoch: a wider CNN, smoothed labels, no augmentation",
+    model="wide", epochs={"mnist": 1, "digits": 30}, lr=0.4, schedule="one-cycle", pct_start=0.25, label_smoothing=0.1,
     optimizer_options={"momentum": 0.9, "nesterov": True, "weight_decay": 5e-4},
-    lr=0.4,
-    schedule="one-cycle",
-    pct_start=0.25,
-    label_smoothing=0.1,
-)
+)  # fmt: skip
 NUMBER_LINE = replace(
-    ADDER,
-    name="number-line",
+    ADDER, name="number-line", model="number-line", sum_weight=1.0,
     about="ours with an adder of 21 parameters that learns to add: places on a line",
-    model="number-line",
-    sum_weight=1.0,
-)
+)  # fmt: skip
 EXACT = replace(
-    ADDER,
-    name="exact-adder",
+    ADDER, name="exact-adder", model="exact-adder", sum_weight=1.0,
     about="ours with the adder that has no parameter: the bound for every learned one",
-    model="exact-adder",
-    sum_weight=1.0,
-)
+)  # fmt: skip
 SUMS_ONLY = replace(
-    EXACT,
-    name="sums-only",
+    EXACT, name="sums-only", digit_weight=0.0,
     about="the exact adder, trained on the sum's loss alone, without a digit label",
-    digit_weight=0.0,
-)
+)  # fmt: skip
 RECIPES = {recipe.name: recipe for recipe in (ADDER, NUMBER_LINE, EXACT, SUMS_ONLY, SPEEDRUN)}

@@ -6,8 +6,7 @@ from unittest import mock
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from torch.utils.data import BatchSampler, DataLoader, RandomSampler
 
 from mnist_adder.checks import InputError
@@ -290,9 +289,9 @@ def test_a_pair_table_is_true_at_its_pairs():
     ("batch_size", "options", "message"),
     [
         (101, {}, "batch size 101 is larger than the training set"),
-        (10, {"world_size": 3}, "each of 3 processes"),
-        (3, {"world_size": 3}, "2 or more"),
-        (1, {}, "2 or more"),
+        (10, {"world_size": 3}, "3 processes"),
+        (3, {"world_size": 3}, "of 2 or more"),
+        (1, {}, "of 2 or more"),
         (10, {"withheld": [(3, number) for number in range(10)]}, "every digit needs a number"),
     ],
 )

@@ -148,7 +148,7 @@ def test_evaluate_in_a_folder_that_cannot_be_written_to_prints_its_result(traine
     def read_only(path, content):
         raise OSError(30, "Read-only file system")
 
-    monkeypatch.setattr(files, "write_json", read_only)
+    monkeypatch.setattr(files, "write", read_only)
     assert call("evaluate", trained[0]) == 0
     printed = capsys.readouterr()
     assert f"{metrics(trained[0])['joint_accuracy']:.3%}" in printed.out

@@ -29,7 +29,6 @@ SHARES = {
     "adder": {"digit": [1.0], "sum": [0.99], "joint": [0.98]},
     "cascade": {"digit": [0.1, 0.2], "sum": [0.1, 0.2], "joint": [0.01, 0.0]},
 }
-PLACES = {name: np.outer(np.arange(4) / 3, np.arange(10) + shift) for name, shift in (("digit", 0), ("number", 5))}
 
 FIGURES = {
     "sample_grid": lambda: plots.sample_grid(IMAGES[:3], [3, 0, 9], [4, 0, 9], [7, 0, 18], "my source"),
@@ -50,8 +49,6 @@ FIGURES = {
     "lr_range of one batch": lambda: plots.lr_range([1e-5], [2.3], [2.3], None, 0.1, "my source"),
     "comparison": lambda: plots.comparison(SHARES, {"cascade": {"digit": [99.32]}}, "my source"),
     "comparison of one run": lambda: plots.comparison({"adder": SHARES["adder"]}, {}, "my source"),
-    "number_line": lambda: plots.number_line(PLACES, "my source"),
-    "number_line before training": lambda: plots.number_line({k: v[:1] for k, v in PLACES.items()}, "my source"),
     "confusion": lambda: plots.confusion(COUNTS, "my source"),
     "confusion without mistakes": lambda: plots.confusion(980 * np.eye(10, dtype=int), "my source"),
 }
@@ -156,16 +153,6 @@ def test_published_figures_stand_beside_their_recipe():
     (diamond,) = (line for line in axes.lines if line.get_marker() == "D" and len(line.get_xdata()))
     assert round(diamond.get_xdata()[0]) == 1
     assert np.isclose(diamond.get_ydata()[0], 0.0068)
-
-
-def test_the_number_line_draws_a_labelled_line_for_each_digit_and_number():
-    for axes, name in zip(FIGURES["number_line"]().axes, ("digit", "number"), strict=True):
-        assert axes.get_title() == f"{name}s (my source)".capitalize()
-        assert [text.get_text().strip() for text in axes.texts] == [str(value) for value in range(10)]
-        for text, line, places in zip(axes.texts, axes.lines, PLACES[name].T, strict=True):
-            assert list(line.get_xdata()) == [0, 1, 2, 3]  # epoch 0 is before training
-            assert list(line.get_ydata()) == list(places)
-            assert text.xy == (3, places[-1])
 
 
 def test_a_figure_shows_itself_in_a_script(monkeypatch):

@@ -22,10 +22,10 @@ class Cascade(TwoInputNet):
     def __init__(self) -> None:
         super().__init__()
         self.cnn = nn.Sequential(
-            *(*self._block(1, 10), *self._block(10, 10)),
-            *(*conv_block(10, 15, padding=0), nn.MaxPool2d(2)),  # [B, 15, 11, 11]
-            *(*self._block(15, 10, kernel=1), *self._block(10, 10), *self._block(10, 10), *self._block(10, 10)),
-            *(nn.Conv2d(10, DIGITS, 5, bias=False), nn.Flatten()),  # [B, 10, 5, 5] to [B, 10]
+            *(*self._block(1, 10), *self._block(10, 10), *conv_block(10, 15, padding=0)),
+            *(nn.MaxPool2d(2), *self._block(15, 10, kernel=1), *self._block(10, 10)),  # [B, 10, 9, 9]
+            *(*self._block(10, 10), *self._block(10, 10)),  # [B, 10, 5, 5]
+            *(nn.Conv2d(10, DIGITS, 5, bias=False), nn.Flatten()),  # [B, 10]
         )
         layers: list[nn.Module] = []
         for inputs, outputs in ((DIGITS + NUMBERS, 32), (32, 64), (64, 128)):

@@ -2,8 +2,7 @@
 
 from dataclasses import replace
 
-from ..recipes import RECIPES as OURS
-from ..recipes import Recipe
+from ..recipes import RECIPES as OURS, Recipe
 
 NETWORKS = "mnist_adder.published.networks"
 

@@ -29,8 +29,10 @@ FILES = (SUMS, *CHECKED, CHECKPOINT, *(f"{name}.png" for name in FIGURES), *EVAL
 ENVIRONMENT = ("mnist_adder", "device", "threads", "world_size", "deterministic")
 
 
-def write(path: Path, content: str | bytes) -> None:
-    """Write a file, and its folder, so that a reader finds the old file or the new one, and never a part of it."""
+def write(path: Path, content: str | bytes | dict[str, Any]) -> None:
+    """Write a file (a dict as JSON) and its folder; a reader finds the old file or the new one, never a part of it."""
+    if isinstance(content, dict):
+        content = json.dumps(content, indent=2) + "\n"
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.tmp")
     try:
@@ -41,11 +43,6 @@ def write(path: Path, content: str | bytes) -> None:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
-
-
-def write_json(path: Path, content: Any) -> None:
-    """Write a JSON file whole."""
-    write(path, json.dumps(content, indent=2) + "\n")
 
 
 def write_csv(path: Path, rows: Sequence[dict[str, Any]]) -> None:
@@ -139,5 +136,5 @@ class CheckpointFile:
             content = io.BytesIO()
             states = {name: part.state_dict() for name, part in parts.items()}
             torch.save({**states, "history": history, "config": self.config}, content)
-            write_json(self.folder / CONFIG, self.config)
+            write(self.folder / CONFIG, self.config)
             write(self.folder / CHECKPOINT, content.getvalue() + sha256(content.getvalue()).digest())

@@ -149,7 +149,7 @@ def main() -> int:
     parser.add_argument("--mutations", type=int, default=2000)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
-    multiprocessing.get_context("forkserver").set_forkserver_preload(["mnist_adder.runs"])
+    multiprocessing.get_context("forkserver").set_forkserver_preload(["mnist_adder.runs.folder"])
     with tempfile.TemporaryDirectory() as folder:
         failures = mutations(options.mutations, options.seed, Path(folder))
         print(f"{options.mutations} mutations from seed {options.seed}: {len(failures)} failures")

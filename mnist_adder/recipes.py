@@ -31,7 +31,7 @@ class Recipe:
     schedule: str = "constant"
     pct_start: float = 0.3  # share of a one-cycle schedule in which the rate rises
     averaging: str | None = None
-    averaged_share: float = 0.25  # of the steps, the last, after which the weights are averaged
+    averaged_share: float = 0.25  # the last share of the steps, over which the weights are averaged
 
     digit_weight: float = 1.0  # of the two parts of the loss
     sum_weight: float = 1.0

@@ -48,15 +48,15 @@ class TwoInputNet(nn.Module):
         return self.combine(self.features(image), number)
 
 
-def conv_block(inputs: int, outputs: int, *, kernel: int = 3, padding: int = 1) -> list[nn.Module]:
+def conv_block(inputs: int, outputs: int, *, kernel: int = 3, stride: int = 1, padding: int = 1) -> list[nn.Module]:
     """Convolution, BatchNorm, ReLU; no bias, because BatchNorm has its own."""
-    conv = nn.Conv2d(inputs, outputs, kernel, padding=padding, bias=False)
+    conv = nn.Conv2d(inputs, outputs, kernel, stride, padding, bias=False)
     return [conv, nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)]
 
 
-def pooled_block(inputs: int, outputs: int, *, padding: int = 1) -> list[nn.Module]:
+def pooled_block(inputs: int, outputs: int, **sizes: int) -> list[nn.Module]:
     """`conv_block` with a 2×2 max-pool right after the convolution: the rest then has a quarter of the work."""
-    conv, *rest = conv_block(inputs, outputs, padding=padding)
+    conv, *rest = conv_block(inputs, outputs, **sizes)
     return [conv, nn.MaxPool2d(2), *rest]
 
 
@@ -65,9 +65,9 @@ class DigitCNN(nn.Sequential):
 
     def __init__(self) -> None:
         super().__init__(
-            *pooled_block(1, 16),  # [B, 16, 14, 14]
+            *conv_block(1, 16, kernel=5, stride=2, padding=0),  # [B, 16, 12, 12]
             *conv_block(16, 16),
-            *pooled_block(16, 16),  # [B, 16, 7, 7]
+            *pooled_block(16, 16),  # [B, 16, 6, 6]
             *conv_block(16, 32),
             *pooled_block(32, 32, padding=0),  # [B, 32, 2, 2]
             nn.Flatten(),  # [B, 128]
@@ -75,15 +75,14 @@ class DigitCNN(nn.Sequential):
         )
 
 
-class WideCNN(nn.Sequential):
-    """Three times the weights of `DigitCNN` and one convolution less: it learns in fewer epochs."""
+class QuickCNN(nn.Sequential):
+    """More channels than `DigitCNN` and two convolutions less: it learns in fewer epochs."""
 
     def __init__(self) -> None:
         super().__init__(
-            *pooled_block(1, 16),  # [B, 16, 14, 14]
-            *pooled_block(16, 32),  # [B, 32, 7, 7]
-            *conv_block(32, 64),
-            *pooled_block(64, 64, padding=0),  # [B, 64, 2, 2]
+            *pooled_block(1, 24, kernel=6, stride=2, padding=0),  # [B, 24, 6, 6]
+            *conv_block(24, 32),
+            *pooled_block(32, 64, padding=0),  # [B, 64, 2, 2]
             nn.Flatten(),  # [B, 256]
             nn.Linear(256, DIGITS),
         )
@@ -181,10 +180,10 @@ class AdderNet(TwoInputNet):
         return features, self.adder(features, number)
 
 
-class WideNet(AdderNet):
-    """`AdderNet` with the wide CNN."""
+class QuickNet(AdderNet):
+    """`AdderNet` with the quick CNN."""
 
-    CNN = WideCNN
+    CNN = QuickCNN
 
 
 class NumberLineNet(AdderNet):

@@ -14,7 +14,7 @@ from mnist_adder.models import (
     ExactAdderNet,
     NumberLine,
     NumberLineNet,
-    WideNet,
+    QuickNet,
     build,
     parameter_count,
 )
@@ -98,7 +98,7 @@ def test_forward_says_what_it_was_given_and_what_it_expected(image, number, part
 def test_parameters():
     assert parameter_count(AdderNet()) <= 21_843  # the smallest of the published systems
     assert parameter_count(ExactAdderNet()) == parameter_count(DigitCNN())  # the adder has none
-    assert parameter_count(WideNet()) > parameter_count(AdderNet())
+    assert parameter_count(QuickNet()) > parameter_count(AdderNet())
 
 
 def test_frozen_parameters_are_not_counted():

@@ -41,7 +41,7 @@ from mnist_adder.runs import files
 from mnist_adder.sources import load_data
 
 HEADLINE = {"digit": 0.9932, "sum": 0.9922}  # the best published figure of each
-SEEDS = range(10, 15)
+SEEDS = range(10, 20)
 LAYOUTS = {"contiguous": torch.contiguous_format, "channels-last": torch.channels_last}
 # Both networks are trained alike where pipelines are compared: no augmentation, numbers drawn once, as system A.
 PLAIN = {"system A's network": RECIPES["cascade"], "our network": replace(RECIPES["cascade"], model="adder")}
@@ -186,9 +186,9 @@ def images_per_second(
 
 
 def time_to_headline(settings: Settings) -> dict:
-    """Training seconds to the published headline: ours, five seeds, between the epochs of system A's 25."""
+    """Training seconds to the published headline: ours, ten seeds, between the epochs of system A's 25."""
     data, recipe, cascade = settings.data, RECIPES["speedrun"], RECIPES["cascade"]
-    seeds, rounds = (SEEDS[:2], 1) if settings.quick else (SEEDS, cascade.length(data.source) // len(SEEDS))
+    seeds, total = (SEEDS[:2], 2) if settings.quick else (SEEDS, cascade.length(data.source))
     if settings.quick:
         recipe = replace(recipe, epochs=1)
     training.fit(replace(recipe, epochs=1), first(data, 512), quiet=True)  # warms up the process
@@ -200,27 +200,31 @@ def time_to_headline(settings: Settings) -> dict:
     model = model.to(memory_format=LAYOUTS[layout])
     optimizer = baselines.make_optimizer(model)
     ours, baseline, metrics = [], [], []
-    for seed in seeds:
+    for turn, seed in enumerate(seeds, 1):
         fitted = training.fit(recipe, data, seed=seed, quiet=True)
         ours.append(fitted.train_seconds)
         metrics.append(evaluate(fitted.model, data.test).metrics)
-        baseline += [seconds(lambda: baselines.train_epoch(model, optimizer, epoch())) for _ in range(rounds)]
+        while len(baseline) < turn * total // len(seeds):
+            baseline.append(seconds(lambda: baselines.train_epoch(model, optimizer, epoch())))
     model.cnn[0] = pixels
     published = evaluate(model, data.test).metrics
-    reached = {part: statistics.mean(m[f"{part}_accuracy"] for m in metrics) for part in (*HEADLINE, "joint")}
-    holds = all(reached[part] >= wanted for part, wanted in HEADLINE.items())
+    reached = {part: [m[f"{part}_accuracy"] for m in metrics] for part in (*HEADLINE, "joint")}
+    means = {part: statistics.mean(shares) for part, shares in reached.items()}
+    low = {part: means[part] - 2 * statistics.stdev(shares) / len(shares) ** 0.5 for part, shares in reached.items()}
+    holds = all(low[part] > wanted for part, wanted in HEADLINE.items())
     ratio = sum(baseline) / statistics.median(ours)
     epochs = recipe.length(data.source)
     rows = [
         row(f"ours: `{recipe.name}`, {epochs} epoch{'s' * (epochs > 1)}", "s", ours, system="ours"),
         row(f"system A: {len(baseline)} epochs, once, {layout}", "s", [sum(baseline)], system="system A"),
         row("system A: one epoch", "s", baseline),
-        *(row(f"ours: {part} accuracy, %", "%", [100 * m[f"{part}_accuracy"] for m in metrics]) for part in reached),
+        *(row(f"ours: {part} accuracy, %", "%", [100 * share for share in reached[part]]) for part in reached),
     ]
     notes = [
         f"Ours takes 1/{ratio:.0f} of system A's time.",
-        f"Mean of seeds {seeds[0]}–{seeds[-1]}: {accuracies(reached)}; "
-        f"the headline ({accuracies(HEADLINE)}) {'is' if holds else 'is NOT'} reached.",
+        f"Mean of seeds {seeds[0]}–{seeds[-1]}: {accuracies(means)}.",
+        f"Less two standard errors: {accuracies(low)}; "
+        f"the headline ({accuracies(HEADLINE)}) {'is' if holds else 'is NOT'} passed with this room.",
         f"System A, as trained here: {accuracies({part: published[f'{part}_accuracy'] for part in reached})}.",
     ]
     return {"rows": rows, "notes": notes, "ratio": ratio, "reached": holds}

@@ -1,7 +1,9 @@
 """The device, the processes that torchrun started, and the clock: what a training needs of the machine."""
 
+import ctypes
 import os
 import platform
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, redirect_stdout
@@ -59,9 +61,10 @@ def place(model: nn.Module, device: torch.device | str) -> nn.Module:
     """Move a network to a device; on the CPU in the memory layout in which it is fastest there."""
     if torch.device(device).type != "cpu":
         return model.to(device)
-    # glibc gives freed memory back to Linux, to be handed it again page by page in the next step, until a
-    # block of 32 MB, the most that moves this threshold (see mallopt(3)), has been freed once.
-    torch.empty(2**25 - 2**13, dtype=torch.uint8)
+    libc = ctypes.CDLL(None) if sys.platform == "linux" else None
+    if hasattr(libc, "mallopt"):  # glibc gives freed memory back, to be handed it again page by page in the next step
+        libc.mallopt(-3, 2**25)  # M_MMAP_THRESHOLD, at its most
+        libc.mallopt(-1, 2**30)  # M_TRIM_THRESHOLD
     return model.to(device, memory_format=getattr(model, "memory_format", torch.contiguous_format))
 
 

@@ -1,0 +1,126 @@
+"""Writes the measured figures into the pages, or checks that they stand there.
+
+    python benchmarks/pages.py          # writes
+    python benchmarks/pages.py --check  # says what differs, and ends with exit status 1
+
+A part of a page between ``<!-- measured: NAME -->`` and ``<!-- end -->`` is what the function NAME returns. All of them read
+the files in results/ only, which the commands that measured left there.
+"""
+
+import csv
+import json
+import re
+import sys
+from collections.abc import Callable
+from itertools import groupby
+from pathlib import Path
+from statistics import fmean, stdev
+
+import search
+from mnist_adder.published import comparison
+from mnist_adder.runs import files
+
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "benchmarks/results"
+PART = re.compile(r"(<!-- measured: (\w+) -->\n\n?)(.*?)(\n*<!-- end -->)", re.DOTALL)
+FIGURE = re.compile(r"\d+\.\d+ ?(?:%|s\b|ms\b|points\b|MB\b|×)")
+
+
+def runs() -> list[dict]:
+    """The metrics of the runs of ``make comparison``."""
+    numbers = {"parameters": int, "epochs": int, "seed": int}
+    with (RESULTS / "comparison.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    for row in rows:
+        for name, value in row.items():
+            row[name] = numbers.get(name, float if name.endswith(("accuracy", "seconds")) else str)(value)
+    return rows
+
+
+def mean(values: list[float], digits: int = 2) -> str:
+    """With the standard deviation."""
+    return f"{fmean(values):.{digits}f} ± {stdev(values):.{digits}f}"
+
+
+def recipes() -> str:
+    """The README's table: recipes beside the best published figures."""
+    lines = ["| | parameters | epochs | seconds | digit % | sum % | both (joint) % | seeds |"]
+    lines += ["| --- | ---: | ---: | ---: | ---: | ---: | ---: | --- |"]
+    for name, group in groupby(runs(), lambda run: run["recipe"]):
+        group = list(group)
+        seeds = [run["seed"] for run in group]
+        cells = [f"`{name}`", f"{group[0]['parameters']:,}", str(group[0]["epochs"])]
+        cells += [mean([run["train_seconds"] for run in group], 1 if name == "speedrun" else 0)]
+        cells += [mean([100 * run[f"{part}_accuracy"] for run in group]) for part in ("digit", "sum", "joint")]
+        lines.append(f"| {' | '.join(cells)} | {min(seeds)}–{max(seeds)} |")
+    for system, name, parameters, epochs, digit, sum, *_ in (comparison.PUBLISHED[0], comparison.PUBLISHED[3]):
+        lines.append(
+            f"| published {system} (`{name}`) | {parameters} | {epochs} | — | {digit} | {sum} | — | by its author |"
+        )
+    hardware = "; ".join(sorted({f"{run['hardware']}, torch {run['torch']}" for run in runs()}))
+    return "\n".join(lines) + f"\n\nMean ± standard deviation over the seeds; {hardware}."
+
+
+def everything() -> str:
+    """The table of all recipes and all published figures."""
+    return comparison.markdown(runs()).strip()
+
+
+def bench(section: str) -> dict:
+    """A section of the bench's results."""
+    return json.loads((RESULTS / "results.json").read_text())["sections"][section]
+
+
+def speed() -> str:
+    """The README's sentence on the time to the headline."""
+    section = bench("time-to-headline")
+    ours, theirs = (row["median"] for row in section["rows"][:2])
+    accuracy = {row["name"].split()[1]: fmean(row["values"]) for row in section["rows"] if "accuracy" in row["name"]}
+    return (
+        f"`speedrun` passes the best published figures in **{ours:.1f} s**: digit {accuracy['digit']:.2f} %, sum "
+        f"{accuracy['sum']:.2f} %, mean of seeds 10–19.\nTraining published system A takes {theirs:.0f} s in the same run "
+        f"of the bench, {section['ratio']:.0f} times as long."
+    )
+
+
+def log() -> str:
+    """Lines of a training's log."""
+    lines = (RESULTS / "log.txt").read_text().splitlines()
+    return "\n".join(["```", *lines, "```"])
+
+
+def searched(name: str) -> Callable[[], str]:
+    """The table of a search."""
+
+    def table() -> str:
+        results = {}
+        for line in (RESULTS / f"search-{name}.jsonl").read_text().splitlines():
+            row = json.loads(line)
+            results.setdefault(row["candidate"], []).append(row)
+        return search.markdown(results, "").strip()
+
+    return table
+
+
+PARTS = {"recipes": recipes, "everything": everything, "speed": speed, "log": log}
+PARTS |= {f"search_{name}": searched(name) for name in ("convolution", "settings", "speedrun")}
+
+
+def main() -> None:
+    """Write all pages, or name the parts that differ and the figures that stand outside of parts."""
+    wrong = []
+    for page in (ROOT / "README.md", ROOT / "benchmarks/README.md"):
+        text = page.read_text()
+        written = PART.sub(lambda part: part[1] + PARTS[part[2]]() + part[4], text)
+        if "--check" not in sys.argv:
+            files.write(page, written)
+            continue
+        pairs = zip(PART.finditer(text), PART.finditer(written), strict=True)
+        wrong += [f"{page.name}: the part {old[2]} is not as measured" for old, new in pairs if old[0] != new[0]]
+        wrong += [f"{page.name}: {figure} stands outside of all parts" for figure in FIGURE.findall(PART.sub("", text))]
+    if wrong:
+        sys.exit("\n".join(wrong))
+
+
+if __name__ == "__main__":
+    main()

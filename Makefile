@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test notebook figures comparison bench demo weights torture colab oldest
+.PHONY: run test notebook figures check-figures comparison bench demo weights torture colab oldest
 
 run: $(VENV)/.installed  ## train the default recipe into a new folder under runs/
 	$(BIN)/python -m mnist_adder train
@@ -27,6 +27,8 @@ comparison: $(VENV)/.installed  ## train all recipes, several seeds each, into r
 	$(BIN)/python -m mnist_adder compare --data mnist --recipes stuck --seeds 10
 	$(BIN)/python -m mnist_adder compare --data mnist --seeds 5
 	cp runs/comparison/comparison.png images/
+	cp runs/comparison/comparison.csv benchmarks/results/
+	$(BIN)/python benchmarks/pages.py
 
 bench: $(VENV)/.tested  ## time ours against the published loops; OPTIONS=--quick for a smoke run
 	$(BIN)/python benchmarks/bench.py $(OPTIONS)
@@ -43,11 +45,14 @@ colab: .venv-colab/.installed  ## run the notebooks with Colab's versions (6 GB;
 oldest: .venv-oldest/.installed  ## run the tests with the oldest supported versions (PYTHON=python3.10)
 	.venv-oldest/bin/python -m pytest
 
+check-figures: $(VENV)/.tested  ## do the pages say what was measured?
+	$(BIN)/python benchmarks/pages.py --check
+
 weights: $(VENV)/.tested runs/readme/config.json  ## put a run's weights and their card into the package
 	$(BIN)/python benchmarks/ship_weights.py runs/readme
 
 runs/readme/config.json:
-	$(BIN)/python -m mnist_adder train --data mnist --out runs/readme
+	$(BIN)/python -m mnist_adder train --data mnist --seed 10 --out runs/readme
 
 $(VENV)/.installed: requirements.txt
 	$(PYTHON) -m venv $(VENV)

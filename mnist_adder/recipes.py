@@ -70,8 +70,8 @@ ADDER = Recipe(
 )
 SPEEDRUN = Recipe(
     name="speedrun", about="the published headline in two epochs: a quicker CNN, smoothed labels, no augmentation",
-    model="quick", epochs={"mnist": 2, "digits": 30}, batch_size=192, lr=0.5, schedule="one-cycle", pct_start=0.25,
-    sum_weight=0.1, label_smoothing=0.1, optimizer_options={"momentum": 0.9, "nesterov": True, "weight_decay": 5e-4},
+    model="quick", epochs={"mnist": 2, "digits": 30}, batch_size=256, lr=0.5, schedule="one-cycle", sum_weight=0.1,
+    label_smoothing=0.1, optimizer_options={"momentum": 0.9, "nesterov": True, "weight_decay": 5e-4},
 )  # fmt: skip
 NUMBER_LINE = replace(
     ADDER, name="number-line", model="number-line", sum_weight=1.0,

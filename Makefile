@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test notebook figures check-figures comparison bench demo weights torture colab oldest
+.PHONY: run test notebook figures check-figures comparison withheld bench demo weights torture colab oldest
 
 run: $(VENV)/.installed  ## train the default recipe into a new folder under runs/
 	$(BIN)/python -m mnist_adder train
@@ -28,6 +28,15 @@ comparison: $(VENV)/.installed  ## train all recipes, several seeds each, into r
 	$(BIN)/python -m mnist_adder compare --data mnist --seeds 5
 	cp runs/comparison/comparison.png images/
 	cp runs/comparison/comparison.csv benchmarks/results/
+	$(BIN)/python benchmarks/pages.py
+
+withheld: $(VENV)/.tested  ## withhold pairs from training: who adds, and who remembers? (hours; it can be interrupted)
+	for count in 20 40 60 81; do \
+	  compare="$(BIN)/python -m mnist_adder compare --data mnist --withhold $$count --any-sum --out runs/withheld-$$count" && \
+	  $$compare --recipes number-line --seeds 10 && $$compare --recipes number-line adder --seeds 1 && \
+	  cp runs/withheld-$$count/comparison.csv benchmarks/results/withheld-$$count.csv || exit 1; \
+	done
+	$(BIN)/python benchmarks/lines.py runs/withheld-*/number-line-* runs/comparison/number-line-*
 	$(BIN)/python benchmarks/pages.py
 
 bench: $(VENV)/.tested  ## time ours against the published loops; OPTIONS=--quick for a smoke run

@@ -26,10 +26,10 @@ PART = re.compile(r"<!--(\w+)-->(.*?)<!--end-->", re.DOTALL)
 FIGURE = re.compile(r"\d+\.\d+ ?(?:%|s\b|ms\b|points\b|MB\b|×)")
 
 
-def runs() -> list[dict]:
-    """The metrics of the runs of ``make comparison``."""
+def runs(name: str = "comparison") -> list[dict]:
+    """The metrics of the runs of ``make comparison``, or of another table of runs."""
     numbers = {"parameters": int, "epochs": int, "seed": int}
-    with (RESULTS / "comparison.csv").open() as file:
+    with (RESULTS / f"{name}.csv").open() as file:
         rows = list(csv.DictReader(file))
     for row in rows:
         for name, value in row.items():
@@ -80,6 +80,20 @@ def log() -> str:
     return "\n".join(["```", *lines, "```"])
 
 
+def withheld() -> str:
+    """The table of ``make withheld``: the right sums of pairs that training never met."""
+    lines = ["| pairs withheld | recipe | epochs | seeds | withheld sums right, % | the least of them | shown sums right, % |"]
+    lines += ["| ---: | --- | ---: | --- | ---: | ---: | ---: |"]
+    for count in (20, 40, 60, 81):
+        for name, group in groupby(runs(f"withheld-{count}"), lambda run: run["recipe"]):
+            group = list(group)
+            missed, met = ([100 * run[f"{part}_sum_accuracy"] for run in group] for part in ("withheld", "shown"))
+            seeds = sorted(run["seed"] for run in group)
+            cells = f"{count} | `{name}` | {group[0]['epochs']} | {seeds[0]}–{seeds[-1]}"
+            lines.append(f"| {cells} | {fmean(missed):.2f} | {min(missed):.2f} | {fmean(met):.2f} |")
+    return "\n".join(lines)
+
+
 def searched(name: str) -> Callable[[], str]:
     """The table of a search."""
 
@@ -93,8 +107,8 @@ def searched(name: str) -> Callable[[], str]:
     return table
 
 
-PARTS = {"recipes": recipes, "speed": speed, "log": log}
-PARTS |= {f"search_{name}": searched(name) for name in ("convolution", "settings", "speedrun")}
+PARTS = {"recipes": recipes, "speed": speed, "log": log, "withheld": withheld}
+PARTS |= {f"search_{name}": searched(name) for name in ("convolution", "settings", "recipe", "speedrun")}
 
 
 def main() -> None:

@@ -20,7 +20,7 @@ from .checks import InputError, check_split
 MEAN, STD = 0.1307, 0.3081  # of MNIST's training pixels, scaled to 0…1
 DIGITS, NUMBERS, SUMS = 10, 10, 19
 PAIRS = [(digit, number) for digit in range(DIGITS) for number in range(NUMBERS)]
-MADE_AT_ONCE = 1024  # images
+MADE_AT_ONCE = 512  # images
 
 Pairs = Sequence[Sequence[int]]  # (digit, number)
 Target = Callable[[Tensor, Tensor], Tensor]
@@ -70,7 +70,7 @@ class Data:
 def normalise(images: Tensor) -> Tensor:
     """``uint8 [B, 28, 28]``, or floats in 0…255, to the network's ``float32 [B, 1, 28, 28]``."""
     # (images / 255 − MEAN) / STD, in one pass over the memory
-    return torch.add(torch.tensor(-MEAN / STD), images, alpha=1 / (255 * STD)).float().unsqueeze(1)
+    return torch.add(torch.tensor(-MEAN / STD), images.float(), alpha=1 / (255 * STD)).unsqueeze(1)
 
 
 def one_hot_number(number: Tensor) -> Tensor:
@@ -172,12 +172,11 @@ class Loader:
             raise InputError(f"batch size {batch_size} is larger than the training set ({len(split.digits)} images)")
         if batch_size % world_size or batch_size < 2 * world_size:
             raise InputError(f"batch size {batch_size} must give {world_size} processes equal parts of 2 or more")
-        shown = ~pair_table(withheld)
-        if not shown.any(1).all():
+        self.shown = ~pair_table(withheld).to(split.digits.device)  # bool [10, 10]
+        if not self.shown.any(1).all():
             raise InputError("every digit needs a number that is not withheld")
         self.split, self.batch_size, self.seed, self.target = split, batch_size, seed, target
         self.affine, self.rank, self.world_size = affine, rank, world_size
-        self.number_odds = shown.float().to(split.digits.device)  # [10, 10]
         self.set_epoch(0)
         self.numbers = self._draw_numbers(self._generator()) if fixed_numbers else None
 
@@ -211,4 +210,5 @@ class Loader:
         return torch.Generator(self.split.digits.device).manual_seed(derive_seed(self.seed, self.epoch))
 
     def _draw_numbers(self, generator: torch.Generator) -> Tensor:
-        return torch.multinomial(self.number_odds[self.split.digits], 1, generator=generator).squeeze(1)
+        shown = self.shown[self.split.digits]  # [N, 10]
+        return (torch.rand(shown.shape, generator=generator, device=shown.device) * shown).argmax(1)

@@ -50,4 +50,4 @@ def total_loss(
     if label_smoothing:
         digit_loss = torch.lerp(digit_loss, -log_probs.mean(), label_smoothing)
     sum_loss = F.cross_entropy(logits, sum_class)
-    return Losses(digit_loss, sum_loss, digit_weight * digit_loss + sum_weight * sum_loss)
+    return Losses(digit_loss, sum_loss, torch.add(digit_weight * digit_loss, sum_loss, alpha=sum_weight))

@@ -302,7 +302,7 @@ def overhead(settings: Settings) -> dict:
         for image, number, digit, sum in ready:
             optimizer.zero_grad(set_to_none=True)
             log_probs, logits = model(image, number)
-            (F.nll_loss(log_probs, digit) + F.cross_entropy(logits, sum)).backward()
+            (F.nll_loss(log_probs, digit) + recipe.sum_weight * F.cross_entropy(logits, sum)).backward()
             optimizer.step()
 
     bare()

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from mnist_adder.models import AdderMLP, AdderNet, conv_block, pooled_block
+from mnist_adder.models import AdderMLP, AdderNet, QuickNet, conv_block, pooled_block
 
 
 def last_layers(channels: int) -> list[nn.Module]:
@@ -137,3 +137,44 @@ class WideUnshuffleNet(AdderNet):
 
     def __init__(self) -> None:
         super().__init__(nn.Sequential(nn.ZeroPad2d(-2), nn.PixelUnshuffle(2), *wide_layers(4, 32)))
+
+
+class CosineNet(QuickNet):
+    """The first filters begin as the cosines of the lowest frequencies, as in JPEG's transform."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        waves = torch.arange(6)
+        basis = torch.cos(torch.pi * (waves + 0.5) * waves[:, None] / 6)
+        basis = basis / basis.norm(dim=1, keepdim=True)  # [wave, pixel]
+        filters = torch.einsum("ai,bj->abij", basis, basis).reshape(36, 1, 6, 6)
+        lowest = (waves[:, None] + 1.01 * waves).flatten().argsort()[:24]
+        with torch.no_grad():
+            self.cnn[0].weight.copy_(0.58 * filters[lowest])  # as long as PyTorch's own are on average
+
+
+class LastStrideNet(AdderNet):
+    """`QuickCNN` with a stride of 2 in place of the last pool."""
+
+    def __init__(self) -> None:
+        first = pooled_block(1, 24, kernel=6, stride=2, padding=0)
+        later = conv_block(24, 32) + conv_block(32, 64, stride=2, padding=0)
+        super().__init__(nn.Sequential(*first, *later, *last_layers(64)))
+
+
+class PatchNet(AdderNet):
+    """`QuickCNN` with 32 filters and a stride of 4 in place of the first pool."""
+
+    def __init__(self) -> None:
+        first = conv_block(1, 32, kernel=7, stride=4, padding=0)
+        later = conv_block(32, 32) + pooled_block(32, 64, padding=0)
+        super().__init__(nn.Sequential(*first, *later, *last_layers(64)))
+
+
+class ThinQuickNet(AdderNet):
+    """`QuickCNN` with 16, 32 and 48 channels."""
+
+    def __init__(self) -> None:
+        first = pooled_block(1, 16, kernel=6, stride=2, padding=0)
+        later = conv_block(16, 32) + pooled_block(32, 48, padding=0)
+        super().__init__(nn.Sequential(*first, *later, *last_layers(48)))

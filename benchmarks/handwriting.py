@@ -1,6 +1,6 @@
 """How well `predict` reads pictures from outside: MNIST images made into files of many kinds, and fonts.
 
-    python benchmarks/handwriting.py [--model RUN] [--images N] [--train] [--fonts DIR]
+    python benchmarks/handwriting.py [--model RUN] [--images N] [--train] [--fonts DIR] [--out CSV]
 
 Changes to `mnist_adder/prediction.py` are tried with `--train`; figures are reported without it.
 """
@@ -15,6 +15,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from mnist_adder import prediction, runs
 from mnist_adder.data import normalise
+from mnist_adder.runs import files
 from mnist_adder.sources import load_data
 
 
@@ -74,10 +75,14 @@ def as_file(image: Image.Image, kind: str) -> bytes:
 
 
 @torch.inference_mode()
-def digits_read(model: torch.nn.Module, files: list[bytes]) -> torch.Tensor:
-    """What `predict` would answer, int64 [N]; only the network runs on all at once."""
-    images = torch.stack([prediction.to_mnist(prediction.read_image(file)) for file in files])
+def classify(model: torch.nn.Module, images: torch.Tensor) -> torch.Tensor:
+    """The digits that the network reads, int64 [N]."""
     return torch.cat([model.features(part).argmax(1) for part in normalise(images).split(1000)])
+
+
+def digits_read(model: torch.nn.Module, pictures: list[bytes]) -> torch.Tensor:
+    """What `predict` would answer, int64 [N]; only the network runs on all at once."""
+    return classify(model, torch.stack([prediction.to_mnist(prediction.read_image(picture)) for picture in pictures]))
 
 
 def font_files(folder: Path) -> dict[str, list[bytes]]:
@@ -100,27 +105,27 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=10_000)
     parser.add_argument("--train", action="store_true", help="take images of the training set")
     parser.add_argument("--fonts", type=Path, metavar="DIR", help="read digits in its fonts, too")
+    parser.add_argument("--out", type=Path, metavar="CSV", help="also write the results to this file")
     options = parser.parse_args()
     model = runs.read_run(options.model).model if options.model else runs.load_pretrained()
     data = load_data("mnist")
     split = data.train if options.train else data.test
     images, digits = (part[: options.images] for part in split)
-    right = digits_right(model, images, digits)
-    print(f"{'as it is, without predict':45} {right:8.2%}")
+    rows = []
+
+    def report(name: str, right: torch.Tensor) -> None:
+        rows.append({"as": name, "right": int(right.sum()), "of": len(right)})
+        print(f"{name:45} {rows[-1]['right']:6,} of {len(right):,}", flush=True)
+
+    report("as it is, without predict", classify(model, images) == digits)
     for name, (make, kind) in VARIANTS.items():
         draw = np.random.default_rng(0)
-        files = [as_file(make(Image.fromarray(image), draw), kind) for image in images.numpy()]
-        print(f"{name:45} {(digits_read(model, files) == digits).double().mean():8.2%}", flush=True)
-    if options.fonts:
-        for name, files in font_files(options.fonts).items():
-            right = digits_read(model, files) == torch.arange(10).repeat(3)
-            print(f"{name:45} {int(right.sum()):3} of {len(right)}")
-
-
-@torch.inference_mode()
-def digits_right(model: torch.nn.Module, images: torch.Tensor, digits: torch.Tensor) -> float:
-    read = [model.features(part).argmax(1) for part in normalise(images).split(1000)]
-    return float((torch.cat(read) == digits).double().mean())
+        pictures = [as_file(make(Image.fromarray(image), draw), kind) for image in images.numpy()]
+        report(name, digits_read(model, pictures) == digits)
+    for name, pictures in font_files(options.fonts).items() if options.fonts else ():
+        report(f"font {name}", digits_read(model, pictures) == torch.arange(10).repeat(3))
+    if options.out:
+        files.write_csv(options.out, rows)
 
 
 if __name__ == "__main__":

@@ -98,14 +98,39 @@ def withheld() -> str:
     """The table of ``make withheld``: the right sums of pairs that training never met."""
     lines = ["| withheld | recipe | epochs | seeds | withheld sums right, % | the least | shown sums right, % |"]
     lines += ["| ---: | --- | ---: | --- | ---: | ---: | ---: |"]
-    for count in (20, 40, 60, 81):
-        for name, group in groupby(runs(f"withheld-{count}"), lambda run: run["recipe"]):
+    for path in sorted(RESULTS.glob("withheld-*.csv")):
+        for name, group in groupby(runs(path.stem), lambda run: run["recipe"]):
             group = list(group)
             missed, met = ([100 * run[f"{part}_sum_accuracy"] for run in group] for part in ("withheld", "shown"))
             seeds = sorted(run["seed"] for run in group)
-            cells = f"{count} | `{name}` | {group[0]['epochs']} | {seeds[0]}–{seeds[-1]}"
+            cells = f"{path.stem[-2:]} | `{name}` | {group[0]['epochs']} | {seeds[0]}–{seeds[-1]}"
             lines.append(f"| {cells} | {fmean(missed):.2f} | {min(missed):.2f} | {fmean(met):.2f} |")
     return "\n".join(lines)
+
+
+def adds() -> str:
+    """The README's short form of that table."""
+    tables = {path.stem[-2:]: runs(path.stem) for path in sorted(RESULTS.glob("withheld-*.csv"))}
+    lines = [f"| pairs withheld | {' | '.join(tables)} |", "| --- |" + " ---: |" * len(tables)]
+    for recipe, title in (("number-line", "number line"), ("adder", "MLP")):
+        shares = [[run["withheld_sum_accuracy"] for run in rows if run["recipe"] == recipe] for rows in tables.values()]
+        lines.append(f"| {title} | {' | '.join(f'{100 * fmean(values):.1f} %' for values in shares)} |")
+    return "\n".join(lines)
+
+
+def handwriting() -> str:
+    """The table of ``handwriting.py``, and its sentence on fonts."""
+    with (RESULTS / "handwriting.csv").open() as file:
+        rows = [{"as": row["as"], "right": int(row["right"]), "of": int(row["of"])} for row in csv.DictReader(file)]
+    fonts = [row for row in rows if row["as"].startswith("font ")]
+    lines = ["| as | digits right |", "| --- | ---: |"]
+    lines += [f"| {row['as']} | {row['right'] / row['of']:.2%} |" for row in rows if row not in fonts]
+    right, total = (sum(row[key] for row in fonts) for key in ("right", "of"))
+    wrong = [f"{row['as'].removeprefix('font ')} {row['right']}" for row in fonts if row["right"] < row["of"]]
+    return "\n".join(lines) + (
+        f"\n\nThe digits of {len(fonts)} fonts that imitate handwriting (Debian's, at three sizes): {right} of {total} right;\n"
+        f"fonts with a mistake, of {fonts[0]['of']}: {', '.join(wrong)}."
+    )
 
 
 def searched(name: str) -> Callable[[], str]:
@@ -121,8 +146,8 @@ def searched(name: str) -> Callable[[], str]:
     return table
 
 
-PARTS = {"headline": headline, "recipes": recipes, "speed": speed, "log": log, "withheld": withheld}
-PARTS |= {f"search_{name}": searched(name) for name in ("convolution", "settings", "recipe", "speedrun")}
+PARTS = {"headline": headline, "recipes": recipes, "speed": speed, "log": log, "withheld": withheld, "adds": adds, "handwriting": handwriting}
+PARTS |= {f"search_{name}": searched(name) for name in ("convolution", "settings", "recipe", "speedrun", "quick6", "quick12")}
 
 
 def main() -> None:

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFont
 
-from mnist_adder import prediction, runs
+from mnist_adder import load_pretrained, prediction, read_run
 from mnist_adder.data import normalise
 from mnist_adder.runs import files
 from mnist_adder.sources import load_data
@@ -107,7 +107,7 @@ def main() -> None:
     parser.add_argument("--fonts", type=Path, metavar="DIR", help="read digits in its fonts, too")
     parser.add_argument("--out", type=Path, metavar="CSV", help="also write the results to this file")
     options = parser.parse_args()
-    model = runs.read_run(options.model).model if options.model else runs.load_pretrained()
+    model = read_run(options.model).model if options.model else load_pretrained()
     data = load_data("mnist")
     split = data.train if options.train else data.test
     images, digits = (part[: options.images] for part in split)

@@ -128,7 +128,7 @@ def handwriting() -> str:
     right, total = (sum(row[key] for row in fonts) for key in ("right", "of"))
     wrong = [f"{row['as'].removeprefix('font ')} {row['right']}" for row in fonts if row["right"] < row["of"]]
     return "\n".join(lines) + (
-        f"\n\nThe digits of {len(fonts)} fonts that imitate handwriting (Debian's, at three sizes): {right} of {total} right;\n"
+        f"\n\nThe digits of {len(fonts)} fonts that imitate handwriting, at three sizes: {right} of {total} right;\n"
         f"fonts with a mistake, of {fonts[0]['of']}: {', '.join(wrong)}."
     )
 
@@ -146,8 +146,18 @@ def searched(name: str) -> Callable[[], str]:
     return table
 
 
-PARTS = {"headline": headline, "recipes": recipes, "speed": speed, "log": log, "withheld": withheld, "adds": adds, "handwriting": handwriting}
-PARTS |= {f"search_{name}": searched(name) for name in ("convolution", "settings", "recipe", "speedrun", "quick6", "quick12")}
+PARTS = {
+    "headline": headline,
+    "recipes": recipes,
+    "speed": speed,
+    "log": log,
+    "withheld": withheld,
+    "adds": adds,
+    "handwriting": handwriting,
+}
+PARTS |= {
+    f"search_{name}": searched(name) for name in ("convolution", "settings", "recipe", "speedrun", "quick6", "quick12")
+}
 
 
 def main() -> None:

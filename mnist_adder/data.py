@@ -193,18 +193,18 @@ class Loader:
         order = torch.randperm(len(digits), generator=generator, device=digits.device)
         numbers = self._draw_numbers(generator) if self.numbers is None else self.numbers
         draws = torch.rand(len(digits), 5, generator=generator, device=digits.device) if any(self.affine) else None
-        end = len(self) * self.batch_size
-        # Several batches are made at once, because fewer and larger operations take less time.
-        step = max(1, MADE_AT_ONCE // self.batch_size) * self.batch_size
-        for start in range(0, end, step):
-            rows = order[start : min(start + step, end)][self.rank :: self.world_size]
-            # index_select copies whole images; images[rows] goes value by value and takes six times as long.
-            image, digit, number = (field.index_select(0, rows) for field in (images, digits, numbers))
+        rows = order[: len(self) * self.batch_size][self.rank :: self.world_size]
+        digit, number = digits[rows], numbers[rows]
+        labels = one_hot_number(number), digit, self.target(digit, number)
+        size = self.batch_size // self.world_size
+        # The images of several batches are made at once, because fewer and larger operations take less time.
+        many = max(1, MADE_AT_ONCE // self.batch_size) * size
+        for some, *made in zip(*(field.split(many) for field in (rows, *labels)), strict=True):
+            # index_select copies whole images; images[some] goes value by value and takes six times as long.
+            image = images.index_select(0, some)
             if draws is not None:
-                image = random_affine(image, draws.index_select(0, rows), *self.affine)
-            made = normalise(image), one_hot_number(number), digit, self.target(digit, number)
-            batches = (field.split(self.batch_size // self.world_size) for field in made)
-            yield from map(Sample._make, zip(*batches, strict=True))
+                image = random_affine(image, draws.index_select(0, some), *self.affine)
+            yield from map(Sample._make, zip(*(field.split(size) for field in (normalise(image), *made)), strict=True))
 
     def _generator(self) -> torch.Generator:
         return torch.Generator(self.split.digits.device).manual_seed(derive_seed(self.seed, self.epoch))

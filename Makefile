@@ -23,20 +23,12 @@ figures: $(VENV)/.tested runs/readme/config.json  ## draw the README's figures i
 	$(BIN)/python benchmarks/screenshot.py images/demo.png
 	$(BIN)/python benchmarks/number_line.py images/number_line.png
 
-comparison: $(VENV)/.installed  ## train all recipes, several seeds each, into runs/comparison (hours; it can be interrupted)
-	$(BIN)/python -m mnist_adder compare --data mnist --recipes stuck --seeds 10
-	$(BIN)/python -m mnist_adder compare --data mnist --seeds 5
-	cp runs/comparison/comparison.png images/
-	cp runs/comparison/comparison.csv benchmarks/results/
+comparison: $(VENV)/.tested  ## train all recipes, several seeds each (hours; it can be interrupted)
+	$(BIN)/python benchmarks/trainings.py comparison
 	$(BIN)/python benchmarks/pages.py
 
 withheld: $(VENV)/.tested  ## withhold pairs from training: who adds, and who remembers? (hours; it can be interrupted)
-	for count in 20 40 60 81; do \
-	  compare="$(BIN)/python -m mnist_adder compare --data mnist --withhold $$count --any-sum --out runs/withheld-$$count" && \
-	  $$compare --recipes number-line --seeds 10 && $$compare --recipes number-line adder --seeds 1 && \
-	  cp runs/withheld-$$count/comparison.csv benchmarks/results/withheld-$$count.csv || exit 1; \
-	done
-	$(BIN)/python benchmarks/lines.py runs/withheld-*/number-line-* runs/comparison/number-line-*
+	$(BIN)/python benchmarks/trainings.py withheld
 	$(BIN)/python benchmarks/pages.py
 
 bench: $(VENV)/.tested  ## time ours against the published loops; OPTIONS=--quick for a smoke run

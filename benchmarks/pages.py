@@ -17,6 +17,7 @@ from pathlib import Path
 from statistics import fmean, stdev
 
 import search
+import trainings
 from mnist_adder.published import comparison
 from mnist_adder.runs import files
 
@@ -26,15 +27,9 @@ PART = re.compile(r"<!--(\w+)-->(.*?)<!--end-->", re.DOTALL)
 FIGURE = re.compile(r"\d+\.\d+ ?(?:%|s\b|ms\b|points\b|MB\b|×)")
 
 
-def runs(name: str = "comparison") -> list[dict]:
-    """The metrics of the runs of ``make comparison``, or of another table of runs."""
-    numbers = {"parameters": int, "epochs": int, "seed": int}
-    with (RESULTS / f"{name}.csv").open() as file:
-        rows = list(csv.DictReader(file))
-    for row in rows:
-        for name, value in row.items():
-            row[name] = numbers.get(name, float if name.endswith(("accuracy", "seconds")) else str)(value)
-    return rows
+def runs(withheld: int = 0) -> list[dict]:
+    """The trainings with so many pairs withheld."""
+    return [row for row in trainings.rows() if row["withheld"] == withheld]
 
 
 def mean(values: list[float], digits: int = 2) -> str:
@@ -48,11 +43,10 @@ def recipes() -> str:
     lines += ["| --- | ---: | ---: | ---: | ---: | ---: | ---: | --- |"]
     for name, group in groupby(runs(), lambda run: run["recipe"]):
         group = list(group)
-        seeds = [run["seed"] for run in group]
         cells = [f"`{name}`", f"{group[0]['parameters']:,}", str(group[0]["epochs"])]
         cells += [mean([run["train_seconds"] for run in group], 1 if name == "speedrun" else 0)]
         cells += [mean([100 * run[f"{part}_accuracy"] for run in group]) for part in ("digit", "sum", "joint")]
-        lines.append(f"| {' | '.join(cells)} | {min(seeds)}–{max(seeds)} |")
+        lines.append(f"| {' | '.join(cells)} | {named([run['seed'] for run in group])} |")
     for system, name, parameters, epochs, digit, sum, *_ in (comparison.PUBLISHED[0], comparison.PUBLISHED[3]):
         lines.append(
             f"| published {system} (`{name}`) | {parameters} | {epochs} | — | {digit} | {sum} | — | by its author |"
@@ -64,7 +58,7 @@ def recipes() -> str:
 def headline() -> str:
     """The three numbers on the README's first screen."""
     adder = [run for run in runs() if run["recipe"] == "adder"]
-    line = [100 * run["withheld_sum_accuracy"] for run in runs("withheld-81") if run["recipe"] == "number-line"]
+    line = [100 * run["withheld_sum_accuracy"] for run in runs(81) if run["recipe"] == "number-line"]
     bench = json.loads((RESULTS / "results.json").read_text())["sections"]["time-to-headline"]
     return (
         f"* **{fmean(100 * run['joint_accuracy'] for run in adder):.2f} %** of the test's pairs get both answers right, "
@@ -94,28 +88,49 @@ def log() -> str:
     return "\n".join(["```", *lines, "```"])
 
 
+def by_count() -> dict[int, dict[str, list[dict]]]:
+    """The trainings with pairs withheld: for each number of pairs, and each recipe."""
+    counts = sorted({row["withheld"] for row in trainings.rows()} - {0})
+    return {
+        count: {name: list(group) for name, group in groupby(runs(count), lambda run: run["recipe"])}
+        for count in counts
+    }
+
+
 def withheld() -> str:
     """The table of ``make withheld``: the right sums of pairs that training never met."""
-    lines = ["| withheld | recipe | epochs | seeds | withheld sums right, % | the least | shown sums right, % |"]
-    lines += ["| ---: | --- | ---: | --- | ---: | ---: | ---: |"]
-    for path in sorted(RESULTS.glob("withheld-*.csv")):
-        for name, group in groupby(runs(path.stem), lambda run: run["recipe"]):
-            group = list(group)
+    titles = "withheld sums right, %", "the least", "shown sums right, %", "lines in order", "largest error of a step"
+    lines = [f"| withheld | recipe | epochs | seeds | {' | '.join(titles)} |"]
+    lines += ["| ---: | --- | ---: | --- | ---: | ---: | ---: | ---: | ---: |"]
+    for count, recipes in by_count().items():
+        for name, group in recipes.items():
             missed, met = ([100 * run[f"{part}_sum_accuracy"] for run in group] for part in ("withheld", "shown"))
-            seeds = sorted(run["seed"] for run in group)
-            together = len(seeds) > 1 and seeds[-1] - seeds[0] == len(seeds) - 1
-            named = f"{seeds[0]}–{seeds[-1]}" if together else ", ".join(map(str, seeds))
-            cells = f"{path.stem[-2:]} | `{name}` | {group[0]['epochs']} | {named}"
-            lines.append(f"| {cells} | {fmean(missed):.2f} | {min(missed):.2f} | {fmean(met):.2f} |")
+            errors = [run["largest_error_of_a_step"] for run in group if run["in_order"]]
+            cells = [f"{count} | `{name}` | {group[0]['epochs']} | {named([run['seed'] for run in group])}"]
+            cells += [f"{share:.2f}" for share in (fmean(missed), min(missed), fmean(met))]
+            ordered = sum(run["in_order"] == "True" for run in group)
+            cells += [f"{ordered} of {len(group)}", f"{max(errors):.3f}"] if errors else ["", ""]
+            lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def named(seeds: list[int]) -> str:
+    """Seeds, with a dash where none is left out."""
+    together = len(seeds) > 1 and seeds[-1] - seeds[0] == len(seeds) - 1
+    return f"{seeds[0]}–{seeds[-1]}" if together else ", ".join(map(str, seeds))
+
+
+def all_recipes() -> str:
+    """The table of ``make comparison``."""
+    return comparison.markdown(runs()).strip()
 
 
 def adds() -> str:
     """The README's short form of that table."""
-    tables = {path.stem[-2:]: runs(path.stem) for path in sorted(RESULTS.glob("withheld-*.csv"))}
-    lines = [f"| pairs withheld | {' | '.join(tables)} |", "| --- |" + " ---: |" * len(tables)]
+    counts = by_count()
+    lines = [f"| pairs withheld | {' | '.join(map(str, counts))} |", "| --- |" + " ---: |" * len(counts)]
     for recipe, title in (("number-line", "number line"), ("adder", "MLP")):
-        shares = [[run["withheld_sum_accuracy"] for run in rows if run["recipe"] == recipe] for rows in tables.values()]
+        shares = [[run["withheld_sum_accuracy"] for run in recipes.get(recipe, ())] for recipes in counts.values()]
         cells = [f"{100 * fmean(values):.1f} %" if values else "not measured" for values in shares]
         lines.append(f"| {title} | {' | '.join(cells)} |")
     notebook = (ROOT / "notebooks/Does_it_add_or_remember.ipynb").read_text()
@@ -157,6 +172,7 @@ def searched(name: str) -> Callable[[], str]:
 PARTS = {
     "headline": headline,
     "recipes": recipes,
+    "all_recipes": all_recipes,
     "speed": speed,
     "log": log,
     "withheld": withheld,
@@ -171,6 +187,8 @@ PARTS |= {
 def main() -> None:
     """Write all pages, or name the parts that differ and the figures that stand outside of parts."""
     wrong = []
+    if "--check" not in sys.argv:
+        files.write_figures(ROOT / "images", {"comparison": comparison.figure(runs())})
     for page in (ROOT / "README.md", ROOT / "benchmarks/README.md"):
         text = page.read_text()
         written = PART.sub(lambda part: f"<!--{part[1]}-->\n\n{PARTS[part[1]]()}\n\n<!--end-->", text)

@@ -71,7 +71,7 @@ def compare(
         table = sorted(rows.values(), key=lambda row: (list(recipes).index(row["recipe"]), row["seed"]))
         files.write(out / "comparison.md", markdown(table))
         files.write_csv(out / "comparison.csv", table)
-        files.write_figures(out, {"comparison": _figure(table)})
+        files.write_figures(out, {"comparison": figure(table)})
     return table
 
 
@@ -79,7 +79,8 @@ def _by_recipe(rows: Sequence[dict[str, Any]]) -> dict[str, list[dict[str, Any]]
     return {name: list(runs) for name, runs in groupby(rows, lambda run: run["recipe"])}
 
 
-def _figure(rows: Sequence[dict[str, Any]]) -> Figure:
+def figure(rows: Sequence[dict[str, Any]]) -> Figure:
+    """The accuracies of runs with one data source and split, a row for each recipe."""
     parts = [part for part in PARTS if f"{part}_accuracy" in rows[0]]
     by_recipe = _by_recipe(rows).items()
     accuracies = {name: {p: [run[f"{p}_accuracy"] for run in runs] for p in parts} for name, runs in by_recipe}

@@ -30,7 +30,7 @@ import report
 from mnist_adder import training
 from mnist_adder.checks import InputError
 from mnist_adder.data import Data, Sample, Split, normalise, one_hot_number
-from mnist_adder.devices import place
+from mnist_adder.devices import place, processor
 from mnist_adder.evaluation import evaluate
 from mnist_adder.models import build
 from mnist_adder.optim import WeightAverage, make_optimizer, make_scheduler
@@ -80,35 +80,23 @@ def main() -> None:
 
     options.out.mkdir(parents=True, exist_ok=True)
     file = options.out / "results.json"
-    results = {"machine": machine(), "data": data.source, "quick": options.quick, "sections": {}}
-    if file.exists():
-        former = json.loads(file.read_text())
-        if all(former[key] == results[key] for key in ("machine", "data", "quick")):
-            results["sections"] = former["sections"]
+    results = {"quick": options.quick, "sections": {}}
+    if file.exists() and (former := json.loads(file.read_text()))["quick"] == options.quick:
+        results = former
     for name in options.only:
         print(f"{name} …", flush=True)
         section = SECTIONS[name](settings)
-        results["sections"][name] = {"about": SECTIONS[name].__doc__, **section}
+        results["sections"][name] = {"about": SECTIONS[name].__doc__, "machine": machine(data), **section}
         files.write(file, results)
         files.write(options.out / "results.md", report.markdown(results))
         files.write_figures(options.out, report.figures(results))
         print(report.table(results["sections"][name]), flush=True)
 
 
-def machine() -> dict:
-    """What the figures depend on."""
-    names = [platform.processor()]
-    if Path("/proc/cpuinfo").exists():
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        names = [line.split(": ")[1] for line in lines if line.startswith("model name")] or names
-    return {
-        "cpu": names[0] or platform.machine(),
-        "cores": os.cpu_count(),
-        "threads": torch.get_num_threads(),
-        "torch": torch.__version__,
-        "python": platform.python_version(),
-        "system": platform.system(),
-    }
+def machine(data: Data) -> str:
+    """What the figures of a section depend on."""
+    cpu = f"{processor()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads"
+    return f"{cpu}; torch {torch.__version__}, Python {platform.python_version()}, {platform.system()}; {data.source}"
 
 
 def row(name: str, unit: str, values: Iterable[float], **labels) -> dict:

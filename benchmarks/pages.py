@@ -71,14 +71,15 @@ def headline() -> str:
 
 def speed() -> str:
     """The README's lines on the time to the headline."""
-    rows = json.loads((RESULTS / "results.json").read_text())["sections"]["time-to-headline"]["rows"]
-    ours, theirs = (row["median"] for row in rows[:2])
-    digit, sum = (row["values"] for row in rows if row["name"].startswith(("ours: digit", "ours: sum")))
+    section = json.loads((RESULTS / "results.json").read_text())["sections"]["time-to-headline"]
+    ours, theirs = (row["median"] for row in section["rows"][:2])
+    digit, sum = (row["values"] for row in section["rows"] if row["name"].startswith(("ours: digit", "ours: sum")))
     low = [fmean(values) - 2 * stdev(values) / len(values) ** 0.5 for values in (digit, sum)]
     return (
-        f"`speedrun` takes **{ours:.1f} s**, and published system A {theirs:.0f} s in the same run of [the\nbench](benchmarks/README.md). Mean of "
-        f"{len(digit)} seeds: digit {fmean(digit):.2f} %, sum {fmean(sum):.2f} %; less two standard\nerrors {low[0]:.3f} % and "
-        f"{low[1]:.3f} %, where the best published are {comparison.PUBLISHED[3][4]} % and {comparison.PUBLISHED[3][5]} %."
+        f"`speedrun` takes **{ours:.1f} s**, and published system A {theirs:.0f} s in the same run of\n[the "
+        f"bench](benchmarks/README.md) ({section['machine'].partition(',')[0]}). Mean of\n{len(digit)} seeds: digit "
+        f"{fmean(digit):.2f} %, sum {fmean(sum):.2f} %; less two standard errors {low[0]:.3f} % and\n{low[1]:.3f} %, where "
+        f"the best published are {comparison.PUBLISHED[3][4]} % and {comparison.PUBLISHED[3][5]} %."
     )
 
 

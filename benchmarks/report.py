@@ -11,18 +11,16 @@ COLOURS = {"ours": plots.GREEN, "system A": plots.RED, "stock example": plots.OR
 
 def markdown(results: dict) -> str:
     """All finished sections, with the machine they were measured on."""
-    machine = results["machine"]
     lines = [
         "# Results",
         "",
-        f"{machine['cpu']}, {machine['cores']} cores, {machine['threads']} threads; torch {machine['torch']}, "
-        f"Python {machine['python']}; data: {results['data']}. Written by `make bench`.",
+        "Written by `make bench`. Each section names the machine that it was measured on, whole.",
         "",
     ]
     if results["quick"]:
         lines += ["**A smoke run (`--quick`): it shows that the bench works, and nothing else.**", ""]
     for name, section in results["sections"].items():
-        lines += [f"## {name}", "", section["about"], "", table(section)]
+        lines += [f"## {name}", "", section["about"], "", section["machine"], "", table(section)]
     return "\n".join(lines)
 
 

@@ -1,4 +1,7 @@
-"""The random affine map that makes new training images out of old ones, a batch at a time on any device."""
+"""The random affine maps that make new training images out of old ones, a batch at a time on any device.
+
+torchvision's ``RandomAffine`` draws one map for a whole batch; here each image has its own.
+"""
 
 import math
 
@@ -7,18 +10,15 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
-def random_affine(
-    images: Tensor, draws: Tensor, degrees: float, translate: float, scale: float, shear: float
-) -> Tensor:
-    """Rotate, move, scale and shear each image by amounts of its own; torchvision's draws one map for a whole batch.
+def affine_maps(draws: Tensor, degrees: float, translate: float, scale: float, shear: float) -> Tensor:
+    """The map of each image: rotation, move, size and shear.
 
     Args:
-        images: uint8 [B, 28, 28]; what enters from outside the frame is 0 (paper).
         draws: float [B, 5], uniform in 0…1: rotation, move to the right, move down, size, shear.
         degrees, shear: the largest rotation and sideways shear, in degrees, in either direction.
         translate, scale: the largest move along each axis and change of size, as shares of the side.
 
-    Returns float32 [B, 28, 28] in 0…255.
+    Returns float [B, 2, 3], in the form of ``F.affine_grid``.
     """
     rotation, right, down, size, lean = (2 * draws - 1).unbind(1)  # [B] each, in −1…1
     angle, size, lean = rotation * math.radians(degrees), 1 + size * scale, (lean * math.radians(shear)).tan()
@@ -26,10 +26,14 @@ def random_affine(
     right, down = right * (2 * translate), down * (2 * translate)
     cosine, sine = angle.cos() / size, angle.sin() / size
     rows = (cosine, lean * cosine - sine, right), (sine, lean * sine + cosine, down)
-    theta = torch.stack([torch.stack(row, 1) for row in rows], 1)  # [B, 2, 3]
+    return torch.stack([torch.stack(row, 1) for row in rows], 1)
+
+
+def apply_affine(images: Tensor, maps: Tensor) -> Tensor:
+    """Each image uint8 [B, 28, 28] moved by its map [B, 2, 3]: float32 [B, 28, 28] in 0…255; outside is paper, 0."""
     # F.affine_grid gives the same in three times the time: it multiplies matrices of three columns.
     centres = torch.linspace(-1, 1, 28, device=images.device) * 27 / 28
-    along_x, along_y, centre = theta.unbind(2)  # [B, 2] each
+    along_x, along_y, centre = maps.unbind(2)  # [B, 2] each
     along_x, along_y = along_x[..., None] * centres, along_y[..., None] * centres + centre[..., None]  # [B, 2, 28]
     grid = (along_x[:, :, None] + along_y[..., None]).permute(0, 2, 3, 1)  # [B, 28, 28, 2]
     return F.grid_sample(images.float().unsqueeze(1), grid, align_corners=False).squeeze(1)

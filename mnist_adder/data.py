@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.data import Dataset, get_worker_info
 
-from .augment import random_affine
+from .augment import affine_maps, apply_affine
 from .checks import InputError, check_split
 
 MEAN, STD = 0.1307, 0.3081  # of MNIST's training pixels, scaled to 0…1
@@ -154,7 +154,7 @@ class Loader:
         batch_size: of all processes together; each of them gets an equal part of every batch.
         seed: decides order, numbers and augmentation, whatever the number of processes.
         fixed_numbers: draw one number per image once, instead of afresh in each epoch.
-        affine: degrees, translate, scale and shear of `augment.random_affine`.
+        affine: degrees, translate, scale and shear of `augment.affine_maps`.
         withheld: (digit, number) pairs that are never served.
         target: the operation to learn, see `add`.
         rank, world_size: the number of this process, and how many there are.
@@ -192,19 +192,22 @@ class Loader:
         generator = self._generator()
         order = torch.randperm(len(digits), generator=generator, device=digits.device)
         numbers = self._draw_numbers(generator) if self.numbers is None else self.numbers
-        draws = torch.rand(len(digits), 5, generator=generator, device=digits.device) if any(self.affine) else None
         rows = order[: len(self) * self.batch_size][self.rank :: self.world_size]
         digit, number = digits[rows], numbers[rows]
-        labels = one_hot_number(number), digit, self.target(digit, number)
+        fields = [rows, one_hot_number(number), digit, self.target(digit, number)]
+        if any(self.affine):
+            draws = torch.rand(len(digits), 5, generator=generator, device=digits.device)
+            fields.append(affine_maps(draws, *self.affine).index_select(0, rows))
         size = self.batch_size // self.world_size
         # The images of several batches are made at once, because fewer and larger operations take less time.
         many = max(1, MADE_AT_ONCE // self.batch_size) * size
-        for some, *made in zip(*(field.split(many) for field in (rows, *labels)), strict=True):
+        for some, *labels in zip(*(field.split(many) for field in fields), strict=True):
             # index_select copies whole images; images[some] goes value by value and takes six times as long.
             image = images.index_select(0, some)
-            if draws is not None:
-                image = random_affine(image, draws.index_select(0, some), *self.affine)
-            yield from map(Sample._make, zip(*(field.split(size) for field in (normalise(image), *made)), strict=True))
+            if any(self.affine):
+                image = apply_affine(image, labels.pop())
+            batches = zip(*(field.split(size) for field in (normalise(image), *labels)), strict=True)
+            yield from map(Sample._make, batches)
 
     def _generator(self) -> torch.Generator:
         return torch.Generator(self.split.digits.device).manual_seed(derive_seed(self.seed, self.epoch))

@@ -38,7 +38,7 @@ class Recipe:
     label_smoothing: float = 0.0  # of the digit's loss
 
     fixed_numbers: bool = False  # one number per image, drawn once
-    degrees: float = 0.0  # augmentation, see `augment.random_affine`
+    degrees: float = 0.0  # augmentation, see `augment.affine_maps`
     translate: float = 0.0
     scale: float = 0.0
     shear: float = 0.0

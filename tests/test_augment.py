@@ -3,13 +3,13 @@
 import pytest
 import torch
 
-from mnist_adder.augment import random_affine
+from mnist_adder.augment import affine_maps, apply_affine
 
 MIDDLE = [0.5] * 5  # of the draws: no change
 
 
 def affine(images, draws=MIDDLE, *, degrees=0.0, translate=0.0, scale=0.0, shear=0.0):
-    return random_affine(images, torch.tensor([draws] * len(images)), degrees, translate, scale, shear)
+    return apply_affine(images, affine_maps(torch.tensor([draws] * len(images)), degrees, translate, scale, shear))
 
 
 def test_the_middle_of_every_draw_changes_nothing(digits):
@@ -21,8 +21,8 @@ def test_the_middle_of_every_draw_changes_nothing(digits):
 
 def test_each_image_has_a_map_of_its_own(digits):
     images, draws = digits.train.images[:8], torch.rand(8, 5, generator=torch.Generator().manual_seed(0))
-    together = random_affine(images, draws, 12, 0.07, 0.12, 7)
-    alone = [random_affine(images[i : i + 1], draws[i : i + 1], 12, 0.07, 0.12, 7) for i in range(8)]
+    together = apply_affine(images, affine_maps(draws, 12, 0.07, 0.12, 7))
+    alone = [apply_affine(images[i : i + 1], affine_maps(draws[i : i + 1], 12, 0.07, 0.12, 7)) for i in range(8)]
     torch.testing.assert_close(together, torch.cat(alone), rtol=0, atol=1e-4)
     assert together.min() >= 0 and together.max() <= 255.01
 
@@ -38,7 +38,7 @@ def test_it_is_the_map_of_affine_grid(digits):
     theta = torch.cat([linear, 2 * 0.07 * torch.stack([right, down], 1)[:, :, None]], 2)
     grid = torch.nn.functional.affine_grid(theta, [8, 1, 28, 28], align_corners=False)
     expected = torch.nn.functional.grid_sample(images[:, None].double(), grid, align_corners=False)[:, 0]
-    moved = random_affine(images, draws, 12, 0.07, 0.12, 7)
+    moved = apply_affine(images, affine_maps(draws, 12, 0.07, 0.12, 7))
     torch.testing.assert_close(moved.double(), expected, rtol=0, atol=0.01)
 
 

@@ -1,7 +1,6 @@
 """Recipes side by side: what is trained, what is written, and how it goes on after an interruption."""
 
 import csv
-import shutil
 from dataclasses import replace
 from pathlib import Path
 from statistics import fmean, stdev
@@ -17,7 +16,7 @@ from mnist_adder.models import build, parameter_count
 from mnist_adder.published.comparison import compare, markdown
 from mnist_adder.published.recipes import RECIPES
 from mnist_adder.runs import folder
-from mnist_adder.runs.folder import read_run, train_run
+from mnist_adder.runs.folder import read_run
 from mnist_adder.training import fit
 
 SEEDS = (10, 11)
@@ -148,9 +147,9 @@ def test_a_run_that_was_interrupted_goes_on(few, tmp_path, trained, monkeypatch)
 
 def test_a_recipe_added_later_joins_the_others(few, tmp_path, trained):
     run(few, tmp_path, seeds=[10], recipes=PAIR[:1])
-    rows = run(few, tmp_path, seeds=[11])
-    assert trained == [("adder", 10), ("adder", 11), ("exact-adder", 11)]
-    assert len(rows) == 3
+    rows = run(few, tmp_path)
+    assert trained == [("adder", 10), ("exact-adder", 10), ("adder", 11), ("exact-adder", 11)]
+    assert len(rows) == 4
     assert cells((tmp_path / "comparison.md").read_text(), "`adder`")[0][3] == "2: 10–11"
 
 
@@ -188,23 +187,3 @@ def test_a_run_on_other_data_is_not_mistaken_for_this_one(few, tmp_path, trained
     for change in ({"source": "mnist"}, {"fold": 3}, {"test": few.train}):
         with pytest.raises(InputError, match=r"adder-10 is a run with another (dataset|fold|data_sha256)"):
             run(replace(few, **change), tmp_path, PAIR[:1], seeds=[10])
-
-
-def test_runs_of_other_settings_are_left_out_with_a_line(few, tmp_path, trained, capsys):
-    train_run(tmp_path / "adder-12", PAIR[0], few, seed=12, withheld=[(3, 4)], quiet=True)
-    train_run(tmp_path / "adder-13", replace(PAIR[0], epochs=2), few, seed=13, quiet=True)
-    capsys.readouterr()
-    rows = run(few, tmp_path, PAIR[:1], seeds=[10])
-    assert [row["seed"] for row in rows] == [10]
-    left_out = [line for line in capsys.readouterr().out.splitlines() if line.startswith("left out: ")]
-    assert left_out == [
-        f"left out: {tmp_path / 'adder-12'}, because its withheld differs",
-        f"left out: {tmp_path / 'adder-13'}, because its epochs differs",
-    ]
-
-
-@pytest.mark.parametrize("name", ["adder-11", "adder-010", "adder-copy", "copy-10"])
-def test_a_copy_under_another_name_does_not_join_the_mean(few, tmp_path, trained, name):
-    rows = run(few, tmp_path, PAIR[:1], seeds=[10])
-    shutil.copytree(tmp_path / "adder-10", tmp_path / name)
-    assert run(few, tmp_path, PAIR[:1], seeds=[10]) == rows

@@ -35,40 +35,30 @@ def compare(
     recipes: Iterable[Recipe], data: Data, *, seeds: Iterable[int], device: torch.device | str = "cpu",
     out: str | Path = "runs/comparison", withhold: int | None = None, keep_sums: bool = True, quiet: bool = False,
 ) -> list[dict[str, Any]]:  # fmt: skip
-    """Train each recipe with each seed, as a run in ``<out>/<recipe>-<seed>``; return the metrics of all runs.
+    """Train each recipe with each seed, as a run in ``<out>/<recipe>-<seed>``; return the metrics of these runs.
 
     ``comparison.md``, ``.csv`` and ``.png`` in `out` are written anew after each run. A finished run in `out` is not
-    trained again, an interrupted one goes on, and runs of these recipes with other seeds join the table. `withhold`
-    pairs are drawn from each run's seed, see `pairs_to_withhold`. `InputError` for a run there with other settings.
+    trained again, and an interrupted one goes on. `withhold` pairs are drawn from each run's seed, see
+    `pairs_to_withhold`. `InputError` for a run there with other settings.
     """
-    out, recipes = Path(out), {recipe.name: recipe for recipe in recipes}
-    wanted = {out / f"{name}-{seed}": (name, seed) for seed in seeds for name in recipes}
-    rows: dict[Path, dict[str, Any]] = {}
-
-    def settings(seed: int) -> dict[str, Any]:
+    out, recipes, rows, wanted = Path(out), list(recipes), {}, {}
+    for seed in seeds:
         withheld = pairs_to_withhold(withhold, seed, keep_sums=keep_sums) if withhold else []
-        return {"device": device, "seed": seed, "withheld": withheld}
-
-    for path in sorted(file.parent for file in out.glob(f"*/{files.SUMS}")):
-        name, _, seed = path.name.rpartition("-")
-        if name not in recipes or not seed.isdecimal() or seed != str(int(seed)):
-            continue
-        contents = files.read_checked(path)
-        config, metrics = (json.loads(contents[part]) for part in (files.CONFIG, files.METRICS))
-        changes = files.differences(config, folder.run_config(recipes[name], data, **settings(int(seed))))
-        if not changes:
-            rows[path] = metrics
-        elif path in wanted:
-            raise InputError(f"{path} is a run with another {changes[0]}: choose another --out, or delete it")
-        else:
-            print(f"left out: {path}, because its {changes[0]} differs")
-    for place, (path, (name, seed)) in enumerate(wanted.items(), 1):
+        settings = {"device": device, "seed": seed, "withheld": withheld}
+        wanted |= {out / f"{recipe.name}-{seed}": (recipe, settings) for recipe in recipes}
+    for path, (recipe, settings) in wanted.items():
+        if (path / files.SUMS).exists():
+            contents = files.read_checked(path)
+            config, rows[path] = (json.loads(contents[part]) for part in (files.CONFIG, files.METRICS))
+            for change in files.differences(config, folder.run_config(recipe, data, **settings)):
+                raise InputError(f"{path} is a run with another {change}: choose another --out, or delete it")
+    order = [recipe.name for recipe in recipes]
+    for place, (path, (recipe, settings)) in enumerate(wanted.items(), 1):
         print(f"\n{path} ({place} of {len(wanted)}){': done before' if path in rows else ''}", flush=True)
         if path not in rows:
             resume = (path / files.CHECKPOINT).exists()
-            run = folder.train_run(path, recipes[name], data, resume=resume, quiet=quiet, **settings(seed))
-            rows[path] = run.metrics
-        table = sorted(rows.values(), key=lambda row: (list(recipes).index(row["recipe"]), row["seed"]))
+            rows[path] = folder.train_run(path, recipe, data, resume=resume, quiet=quiet, **settings).metrics
+        table = sorted(rows.values(), key=lambda row: (order.index(row["recipe"]), row["seed"]))
         files.write(out / "comparison.md", markdown(table))
         files.write_csv(out / "comparison.csv", table)
         files.write_figures(out, {"comparison": figure(table)})

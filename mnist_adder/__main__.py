@@ -240,7 +240,10 @@ def compare(options: argparse.Namespace) -> None:
     settings = {"withhold": options.withhold, "keep_sums": not options.any_sum, "quiet": options.quiet}
     device, out = mnist_adder.gpu_check(seeds[0], options.device), options.out or Path("runs", "comparison")
     data = mnist_adder.load_data(options.data or "auto", options.data_dir, validate=options.validate)
-    rows = mnist_adder.compare(recipes, data, seeds=seeds, device=device, out=out, **settings)
+    try:
+        rows = mnist_adder.compare(recipes, data, seeds=seeds, device=device, out=out, **settings)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt("; the same command goes on") from None
     print(f"\n{markdown(rows)}\ncomparison: {out}")
 
 
@@ -256,8 +259,9 @@ def lr_find(options: argparse.Namespace) -> None:
     out.mkdir(parents=True, exist_ok=True)
     result = mnist_adder.lr_range(recipe, data, device=device, seed=seed)
     files.write_figures(out, {"lr_range": plots.lr_range(*result, recipe.lr, f"{recipe.name}, {data.source}")})
+    schedule = recipe.schedule + ", at its highest" * (recipe.schedule != "constant")
     suggestion = "none, the loss never fell" if result.suggestion is None else f"{result.suggestion:.2g}"
-    print(f"suggested rate: {suggestion}; the recipe's: {recipe.lr:g} ({recipe.schedule}); {data.source}")
+    print(f"suggested rate: {suggestion}; the recipe's: {recipe.lr:g} ({schedule}); {data.source}")
     print("rule: the middle of the third of a decade in which the smoothed loss falls most before its minimum")
     print(f"figure: {out / 'lr_range.png'}")
 
@@ -276,8 +280,7 @@ def predict(options: argparse.Namespace) -> int:
     """Read digits in pictures and add a number; the exit status is 2 if a picture could not be read."""
     model = mnist_adder.read_run(options.model).model if options.model else mnist_adder.load_pretrained()
     answers, width = [], max(map(len, options.images))
-    if not options.json:
-        print(f"{'image':{width}}  number  digit             sum")
+    head = f"{'image':{width}}  number  digit             sum\n"
     for name in options.images:
         standard_input = sys.stdin.buffer.read(50_000_000) if name == "-" and sys.stdin else b""
         try:
@@ -291,7 +294,8 @@ def predict(options: argparse.Namespace) -> int:
         if not options.json:
             digit = f"{answer.digit:2} ({max(answer.digit_probabilities):7.2%})"
             sum = f"{answer.sum:2} ({max(answer.sum_probabilities):7.2%})"
-            print(f"{name:{width}}  {options.number:6}  {digit}      {sum}")
+            print(f"{head}{name:{width}}  {options.number:6}  {digit}      {sum}")
+            head = ""
     if options.json:
         print(json.dumps(answers, indent=2))
     return 2 if any("error" in answer for answer in answers) else 0

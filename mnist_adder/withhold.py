@@ -11,9 +11,9 @@ from .data import DIGITS, NUMBERS, PAIRS, SUMS
 def pairs_to_withhold(count: int, seed: int = 0, *, keep_sums: bool = True) -> list[tuple[int, int]]:
     """Choose (digit, number) pairs to withhold from training; fewer pairs of the same seed are a part of more.
 
-    The hundred pairs are gone through in an order drawn from `seed`. A pair is withheld if each digit, number and sum
-    keeps another pair. Without `keep_sums`, it is withheld if the pairs that are left connect all digits and numbers,
-    so that all their places on a line can be learned; 81 can then be withheld. `InputError` for another `count`.
+    The hundred pairs are gone through in an order drawn from `seed`. A pair is withheld if the pairs that are left connect
+    all digits and numbers, so that all their places on a line can be learned, and if each sum keeps a pair. Without
+    `keep_sums`, a sum may lose all of its pairs; 81 can then be withheld. `InputError` for another `count`.
     """
     order = torch.randperm(len(PAIRS), generator=torch.Generator().manual_seed(seed)).tolist()
     if not keep_sums:  # first the sums 0 and 18: they say only "at most" and "at least", and push places outwards
@@ -26,15 +26,14 @@ def pairs_to_withhold(count: int, seed: int = 0, *, keep_sums: bool = True) -> l
         else:
             shown[pair] = True
     if not 1 <= count <= len(withheld):
-        raise InputError(f"{count} pairs cannot be withheld: choose 1 to {len(withheld)} with seed {seed}")
+        more = "; up to 81 if sums may lose all of their pairs (--any-sum)" if keep_sums else ""
+        raise InputError(f"{count} pairs cannot be withheld: choose 1 to {len(withheld)} with seed {seed}{more}")
     return sorted(withheld[:count])
 
 
 def _suffice(shown: np.ndarray, keep_sums: bool) -> bool:
     """Whether adding can be learned from the pairs shown, bool [10, 10]."""
     digit, number = shown.nonzero()
-    if keep_sums:
-        return [len(set(values)) for values in (digit, number, digit + number)] == [DIGITS, NUMBERS, SUMS]
     edges = np.zeros((DIGITS + NUMBERS, DIGITS + NUMBERS))
-    edges[digit, DIGITS + number] = 1
-    return connected_components(edges, directed=False)[0] == 1
+    edges[digit, DIGITS + number] = (digit + number) % (SUMS - 1) > 0  # the sums 0 and 18 hold no place from both sides
+    return connected_components(edges, directed=False)[0] == 1 and (not keep_sums or len(set(digit + number)) == SUMS)

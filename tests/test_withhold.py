@@ -1,5 +1,7 @@
 """Choosing pairs to withhold from training."""
 
+import re
+
 import pytest
 
 from mnist_adder.checks import InputError
@@ -17,16 +19,28 @@ def test_every_digit_number_and_sum_stays_in_training(seed):
     assert {digit + number for digit, number in shown} == set(range(19))
 
 
-@pytest.mark.parametrize("seed", range(20))
-def test_without_every_sum_81_pairs_leave_all_digits_and_numbers_connected(seed):
-    withheld = pairs_to_withhold(81, seed, keep_sums=False)
-    assert len(set(withheld)) == 81
-    # With the digit 0 at place 0, each pair shown gives the place of its number or of its digit.
-    shown, digits, numbers = set(PAIRS) - set(withheld), {0}, set()
+def connected(withheld) -> bool:
+    """Whether each place on the line follows from another one; the sums 0 and 18 hold a place from one side only."""
+    shown = set(PAIRS) - set(withheld) - {(0, 0), (9, 9)}
+    digits, numbers = {0}, set()
     for _ in shown:
         numbers |= {number for digit, number in shown if digit in digits}
         digits |= {digit for digit, number in shown if number in numbers}
-    assert digits == numbers == set(range(10))
+    return digits == numbers == set(range(10))
+
+
+def most(seed: int) -> int:
+    """The largest number of pairs that can be withheld if every sum is kept."""
+    with pytest.raises(InputError) as refusal:
+        pairs_to_withhold(100, seed)
+    return int(re.search(r"choose 1 to (\d+)", str(refusal.value))[1])
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_what_is_left_connects_all_digits_and_numbers(seed):
+    assert connected(pairs_to_withhold(most(seed), seed))
+    withheld = pairs_to_withhold(81, seed, keep_sums=False)
+    assert len(set(withheld)) == 81 and connected(withheld)
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -53,4 +67,5 @@ def test_counts_that_are_refused(count, keep_sums):
         pairs_to_withhold(count, keep_sums=keep_sums)
     message = f"{count} pairs cannot be withheld: choose 1 to "
     assert str(refusal.value).startswith(message)
+    assert ("--any-sum" in str(refusal.value)) is keep_sums
     assert "\n" not in str(refusal.value)

@@ -53,8 +53,8 @@ def make_folder(out: str | Path | None, recipe: str, *, force: bool = False) -> 
         if not config.is_file() or b'"mnist_adder"' not in config.read_bytes():
             raise InputError(f"{out} holds {in_the_way[0]}, which is not a run's: choose another --out")
         if not force:
-            instead = "choose another --out" if (out / files.SUMS).exists() else f"go on with --resume {out}"
-            raise InputError(f"{out} already holds a run: {instead}, or --force to replace it")
+            instead = "choose another folder" if (out / files.SUMS).exists() else f"go on with --resume {out}"
+            raise InputError(f"{out} already holds a run: {instead}, or replace it (--force, force=True)")
     out.mkdir(parents=True, exist_ok=True)
     return out
 

@@ -115,6 +115,8 @@ def main(arguments: list[str] | None = None) -> int:
         torchrun = {"RANK", "LOCAL_RANK", "WORLD_SIZE"} <= os.environ.keys()  # it started this process, and others
         if torchrun and options.command != "train":
             raise InputError("torchrun is for train only: run this command without it")
+        if getattr(options, "any_sum", False) and options.withhold is None:
+            raise InputError("--any-sum says which pairs may be withheld: say how many with --withhold N")
         import numpy  # noqa: F401  # torch would swallow a Ctrl-C that comes while it imports NumPy
 
         from .devices import process_group
@@ -165,7 +167,7 @@ def train(options: argparse.Namespace) -> None:
             options.device = config["device"]
     initial = mnist_adder.read_run(options.init, model=options.model).model if options.init else None
     device = mnist_adder.gpu_check(seed, options.device, deterministic=options.deterministic)
-    if options.withhold:
+    if options.withhold is not None:
         withheld = mnist_adder.pairs_to_withhold(options.withhold, seed, keep_sums=not options.any_sum)
     source, data = options.data or "auto", None
     if devices.rank() == 0:  # which chooses the source, and downloads what is missing

@@ -14,18 +14,18 @@ def affine_maps(draws: Tensor, degrees: float, translate: float, scale: float, s
     """The map of each image: rotation, move, size and shear.
 
     Args:
-        draws: float [B, 5], uniform in 0…1: rotation, move to the right, move down, size, shear.
+        draws: float [B, 5], uniform in 0…1: rotation, move along x, move along y, size, shear.
         degrees, shear: the largest rotation and sideways shear, in degrees, in either direction.
         translate, scale: the largest move along each axis and change of size, as shares of the side.
 
     Returns float [B, 2, 3], in the form of ``F.affine_grid``.
     """
-    rotation, right, down, size, lean = (2 * draws - 1).unbind(1)  # [B] each, in −1…1
+    rotation, x, y, size, lean = (2 * draws - 1).unbind(1)  # [B] each, in −1…1
     angle, size, lean = rotation * math.radians(degrees), 1 + size * scale, (lean * math.radians(shear)).tan()
     # A grid counts the image's side from −1 to 1, which is 2: hence twice the move.
-    right, down = right * (2 * translate), down * (2 * translate)
+    x, y = x * (2 * translate), y * (2 * translate)
     cosine, sine = angle.cos() / size, angle.sin() / size
-    rows = (cosine, lean * cosine - sine, right), (sine, lean * sine + cosine, down)
+    rows = (cosine, lean * cosine - sine, x), (sine, lean * sine + cosine, y)
     return torch.stack([torch.stack(row, 1) for row in rows], 1)
 
 

@@ -68,9 +68,10 @@ class Data:
 
 
 def normalise(images: Tensor) -> Tensor:
-    """``uint8 [B, 28, 28]``, or floats in 0…255, to the network's ``float32 [B, 1, 28, 28]``."""
+    """``uint8 [B, 28, 28]`` to the network's ``float32 [B, 1, 28, 28]``; a float32 tensor, in 0…255, is overwritten."""
+    images = images.float()
     # (images / 255 − MEAN) / STD, in one pass over the memory
-    return torch.add(torch.tensor(-MEAN / STD), images.float(), alpha=1 / (255 * STD)).unsqueeze(1)
+    return torch.add(torch.tensor(-MEAN / STD), images, alpha=1 / (255 * STD), out=images).unsqueeze(1)
 
 
 def one_hot_number(number: Tensor) -> Tensor:
@@ -201,12 +202,11 @@ class Loader:
         size = self.batch_size // self.world_size
         # The images of several batches are made at once, because fewer and larger operations take less time.
         many = max(1, MADE_AT_ONCE // self.batch_size) * size
-        for some, *labels in zip(*(field.split(many) for field in fields), strict=True):
+        for some, one_hot, digit, sum, *maps in zip(*(field.split(many) for field in fields), strict=True):
             # index_select copies whole images; images[some] goes value by value and takes six times as long.
             image = images.index_select(0, some)
-            if any(self.affine):
-                image = apply_affine(image, labels.pop())
-            batches = zip(*(field.split(size) for field in (normalise(image), *labels)), strict=True)
+            image = normalise(apply_affine(image, *maps) if maps else image)
+            batches = zip(*(field.split(size) for field in (image, one_hot, digit, sum)), strict=True)
             yield from map(Sample._make, batches)
 
     def _generator(self) -> torch.Generator:
@@ -214,4 +214,5 @@ class Loader:
 
     def _draw_numbers(self, generator: torch.Generator) -> Tensor:
         shown = self.shown[self.split.digits]  # [N, 10]
-        return (torch.rand(shown.shape, generator=generator, device=shown.device) * shown).argmax(1)
+        draws = torch.rand(shown.shape, generator=generator, device=shown.device)
+        return draws.masked_fill(~shown, -1).argmax(1)  # a draw can be 0: a withheld number must lie below

@@ -110,6 +110,7 @@ class AdderMLP(nn.Module):
     def forward(self, log_probs: Tensor, number: Tensor) -> Tensor:
         """``[B, 10]`` and the one-hot ``[B, 10]`` to logits of the sum ``[B, 19]``."""
         probs = log_probs.exp()
+        # The value of `digit` is the sharpened distribution, and its gradient is that of `probs`.
         digit = probs + ((self.SHARPNESS * log_probs).softmax(1) - probs).detach()
         return self.layers(torch.cat([digit, number], 1))  # [B, 20] → [B, 19]
 
@@ -118,6 +119,7 @@ class NumberLine(nn.Module):
     """The adder that learns to add: each digit and each number has a learned place on a line, 21 parameters in all.
 
     With the digit's place a_d, the number's b_n and a sharpness k, p(s) = Σ_d p(d) · softmax_s(−k (s − 9 − a_d − b_n)²).
+    The places begin near 0, so that every sum is first expected in the middle, at 9.
 
     The parameters are scaled so that the places learn quickly and k follows slowly, up to a ceiling of 2. Where k
     grows before the places are in order, a wrong digit can explain a sum better than the right one, and the CNN then
@@ -137,10 +139,10 @@ class NumberLine(nn.Module):
     def forward(self, log_probs: Tensor, number: Tensor) -> Tensor:
         """``[B, 10]`` and the one-hot ``[B, 10]`` to log-probabilities of the sum ``[B, 19]``."""
         digits, numbers = self.places()
-        sharpness = 2 * torch.sigmoid(self.sharpness / 5)
+        k = 2 * torch.sigmoid(self.sharpness / 5)  # 0.05 at first
         place = 9 + digits[:, None] + numbers  # [digit, number]
         distance = torch.arange(SUMS, device=place.device) - place[:, :, None]  # [digit, number, sum]
-        table = (-sharpness * distance**2).log_softmax(2)
+        table = (-k * distance**2).log_softmax(2)
         given_digit = torch.einsum("bn,dns->bds", number, table)  # [B, 10, 19]
         return (log_probs.unsqueeze(2) + given_digit).logsumexp(1)
 
@@ -163,7 +165,7 @@ class AdderNet(TwoInputNet):
     """The CNN reads the digit, and what it read meets the number in the adder.
 
     `cnn` makes digit logits ``[B, 10]`` of ``[B, 1, 28, 28]``; `adder` makes logits of the sum ``[B, 19]`` of the digit's
-    log_probs ``[B, 10]`` and the one-hot number ``[B, 10]``.
+    log_probs ``[B, 10]`` and the one-hot number ``[B, 10]``. (Log-probabilities are logits, too.)
     """
 
     CNN, ADDER = DigitCNN, AdderMLP

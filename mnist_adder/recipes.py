@@ -47,7 +47,7 @@ class Recipe:
         check_recipe(self, MODELS)
 
     def length(self, source: str) -> int:
-        """The number of epochs on a data source; a source without a length of its own has MNIST's."""
+        """The number of epochs on a data source; another source has MNIST's, or else the longest."""
         if isinstance(self.epochs, Mapping):
             return self.epochs.get(source, self.epochs.get("mnist", max(self.epochs.values())))
         return self.epochs

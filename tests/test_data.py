@@ -281,6 +281,13 @@ def test_withheld_pairs_are_never_served(fixed):
     assert fixed or torch.equal(served, shown)
 
 
+def test_withheld_pairs_are_not_served_where_a_draw_is_0():
+    with mock.patch("torch.rand", lambda *size, **_: torch.zeros(*size)):
+        loader = Loader(marked(20), 20, withheld=[(digit, 0) for digit in range(10)])
+        (sample,) = epoch_of(loader, 1)
+    assert (sample.number.argmax(1) > 0).all()
+
+
 def test_a_pair_table_is_true_at_its_pairs():
     assert pair_table([[3, 4], [9, 0]]).nonzero().tolist() == [[3, 4], [9, 0]]
 

@@ -43,7 +43,7 @@ def compare(
     """
     out, recipes, rows, wanted = Path(out), list(recipes), {}, {}
     for seed in seeds:
-        withheld = pairs_to_withhold(withhold, seed, keep_sums=keep_sums) if withhold else []
+        withheld = pairs_to_withhold(withhold, seed, keep_sums=keep_sums) if withhold is not None else []
         settings = {"device": device, "seed": seed, "withheld": withheld}
         wanted |= {out / f"{recipe.name}-{seed}": (recipe, settings) for recipe in recipes}
     for path, (recipe, settings) in wanted.items():

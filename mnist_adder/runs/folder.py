@@ -102,6 +102,7 @@ def _locked(folder: Path) -> Iterator[None]:
             finally:
                 with suppress(OSError):  # Windows refuses while the file is open
                     path.unlink()
+                    folder.rmdir()  # where nothing was trained; a folder that holds something stays
     except Timeout as error:
         raise InputError(f"another process trains into {folder}: choose another --out") from error
 

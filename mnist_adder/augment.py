@@ -1,7 +1,4 @@
-"""The random affine maps that make new training images out of old ones, a batch at a time on any device.
-
-torchvision's ``RandomAffine`` draws one map for a whole batch; here each image has its own.
-"""
+"""The random affine maps that make new training images out of old ones, a batch at a time on any device."""
 
 import math
 
@@ -11,7 +8,7 @@ from torch import Tensor
 
 
 def affine_maps(draws: Tensor, degrees: float, translate: float, scale: float, shear: float) -> Tensor:
-    """The map of each image: rotation, move, size and shear.
+    """The map of each image: rotation, move, size and shear; torchvision's draws one map for a whole batch.
 
     Args:
         draws: float [B, 5], uniform in 0…1: rotation, move along x, move along y, size, shear.

@@ -58,11 +58,12 @@ def training(recipe: str, count: int, seed: int) -> Row:
 
 
 def rows() -> list[Row]:
-    """The lines of results; a line lacks what does not apply."""
+    """The lines of results of this version of the package; a line lacks what does not apply."""
     numbers = {name: float for name in METRICS if name.endswith(("seconds", "accuracy"))} | {PLACES[1]: float}
     numbers |= dict.fromkeys(("epochs", "withheld", "seed", "parameters"), int)
     with RESULTS.open() as file:
         lines = [{name: value for name, value in line.items() if value} for line in csv.DictReader(file)]
+    lines = [line for line in lines if line["mnist_adder"] == __version__]
     return [{name: numbers.get(name, str)(value) for name, value in line.items()} for line in lines]
 
 

@@ -54,7 +54,7 @@ def make_folder(out: str | Path | None, recipe: str, *, force: bool = False) -> 
             raise InputError(f"{out} holds {in_the_way[0]}, which is not a run's: choose another --out")
         if not force:
             instead = "choose another folder" if (out / files.SUMS).exists() else f"go on with --resume {out}"
-            raise InputError(f"{out} already holds a run: {instead}, or replace it (--force, force=True)")
+            raise InputError(f"{out} already holds a run: {instead}, or --force (force=True) to replace it")
     out.mkdir(parents=True, exist_ok=True)
     return out
 

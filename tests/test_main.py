@@ -590,7 +590,7 @@ def test_an_interrupt_before_anything_was_kept(tmp_path, monkeypatch, capsys):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(folder, "fit", interrupt)
-    assert call(*SHORT, "--out", tmp_path) == 130
+    assert call(*SHORT, "--out", tmp_path / "run") == 130
     assert capsys.readouterr().err == "mnist-adder: interrupted\n"
     assert not list(tmp_path.iterdir())
 

@@ -100,6 +100,18 @@ class LogProbabilitiesNet(PaddedNet):
     ADDER = LogProbabilities
 
 
+class ScoresNet(AdderNet):
+    """The digit enters the MLP as the CNN's scores, before the log-softmax. The CNN is the present one."""
+
+    ADDER = LogProbabilities  # it concatenates what it is given
+
+    def features(self, image: Tensor) -> Tensor:
+        return self.cnn(image)
+
+    def combine(self, features: Tensor, number: Tensor) -> tuple[Tensor, Tensor]:
+        return features.log_softmax(1), self.adder(features, number)
+
+
 class Wide(nn.Sequential):
     """The `speedrun` network as it was: 16, 32, 64, 64 channels."""
 

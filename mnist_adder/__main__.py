@@ -153,6 +153,8 @@ def train(options: argparse.Namespace) -> None:
     given = {name: value for name, value in vars(options).items() if value is not None}
     changes = {name: given[name] for name in ("model", "epochs", "batch_size", "lr") if name in given}
     recipe = dataclasses.replace(RECIPES[options.recipe or "adder"], **changes)
+    if ":" in str(options.model):  # a network of your own, whose name the reports and the folder bear
+        recipe = dataclasses.replace(recipe, name=options.model.rpartition(":")[2])
     seed, withheld, out = options.seed or 0, [], options.resume
     if options.resume:
         for name in (*changes, "recipe", "seed", "validate", "withhold", "init", "out", "data"):

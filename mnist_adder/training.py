@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -36,9 +36,19 @@ class Fitted:
     fine_tuned: bool = False  # it began with the weights of another network
 
 
+class Checkpoint(Protocol):
+    """Keeps a training, such as `runs.files.CheckpointFile`. Each part has a ``state_dict`` and a ``load_state_dict``."""
+
+    def restore(self, parts: dict[str, Any]) -> History:
+        """Load the parts of a training that goes on, and return its history; a new training's is empty."""
+
+    def save(self, parts: dict[str, Any], history: History) -> None:
+        """Keep the parts and the history after an epoch."""
+
+
 def fit(
     recipe: Recipe, data: Data, *, model: nn.Module | None = None, device: torch.device | str = "cpu", seed: int = 0,
-    withheld: Pairs = (), quiet: bool = False, checkpoint: Any = None,
+    withheld: Pairs = (), quiet: bool = False, checkpoint: Checkpoint | None = None,
 ) -> Fitted:  # fmt: skip
     """Train a recipe, and test after each epoch; processes that torchrun started share every batch.
 
@@ -50,7 +60,7 @@ def fit(
         seed: decides initial weights, order, numbers, augmentation and dropout.
         withheld: (digit, number) pairs to keep out of training.
         quiet: print nothing.
-        checkpoint: a `runs.files.CheckpointFile`, which keeps the training after each epoch, or lets it go on.
+        checkpoint: keeps the training after each epoch, or lets it go on.
 
     `InputError` for data or a network of another form, a batch size that the data cannot fill, or an infinite loss.
     """

@@ -180,18 +180,19 @@ def test_options_reach_the_run(tmp_path, monkeypatch):
     assert (metrics(tmp_path)["recipe"], metrics(tmp_path)["parameters"]) == ("cascade", 21_843)
 
 
-def test_a_network_of_ones_own_is_named_by_its_module(tmp_path, monkeypatch, capsys):
+def test_a_network_of_ones_own_has_its_own_name(tmp_path, monkeypatch, capsys):
     without_figures(monkeypatch)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "my_nets.py").write_text(
         "from mnist_adder import AdderNet\nclass MyNet(AdderNet):\n    mine = True\n", encoding="utf-8"
     )
-    assert call(*SHORT, "--model", "my_nets:MyNet", "--out", "run") == 0
-    assert json.loads(Path("run/config.json").read_text())["model"] == "my_nets:MyNet"
-    capsys.readouterr()
-    assert call("evaluate", "run") == 2
+    assert call(*SHORT, "--model", "my_nets:MyNet") == 0
+    run = Path("runs/MyNet-001")
+    assert json.loads((run / "config.json").read_text())["model"] == "my_nets:MyNet"
+    assert "\nMyNet, 21,709 parameters" in capsys.readouterr().out
+    assert call("evaluate", run) == 2
     assert "--model my_nets:MyNet" in only_line(capsys.readouterr().err)
-    assert call("evaluate", "run", "--model", "my_nets:MyNet") == 0
+    assert call("evaluate", run, "--model", "my_nets:MyNet") == 0
 
 
 def test_init_begins_with_the_weights_of_a_run(trained, tmp_path, monkeypatch, capsys):

@@ -190,7 +190,8 @@ PARTS = {
     "handwriting": handwriting,
 }
 PARTS |= {
-    f"search_{name}": searched(name) for name in ("convolution", "settings", "recipe", "speedrun", "quick6", "quick12")
+    f"search_{name}": searched(name)
+    for name in ("convolution", "settings", "recipe", "scores", "speedrun", "quick6", "quick12")
 }
 
 

@@ -1,5 +1,6 @@
 """Checks of what users bring: recipes, data and networks. This file imports no torch, so that ``--help`` is quick."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -22,7 +23,7 @@ def check_recipe(recipe: Any, models: Mapping[str, str]) -> None:
     """Raise `InputError` unless a `Recipe` names things that exist, and its numbers lie in their ranges."""
     for name, allowed in {"model": (*models, "package.module:Name"), **CHOICES}.items():
         value = getattr(recipe, name)
-        custom = name == "model" and (callable(value) or ":" in str(value))
+        custom = name == "model" and (callable(value) or re.fullmatch(r"[\w.-]+:[^/\\]+", str(value)))
         if value not in allowed and not custom:
             raise InputError(f"{name} cannot be {value!r}: choose one of {', '.join(map(str, allowed))}")
     for name, (low, high) in RANGES.items():

@@ -59,7 +59,8 @@ def mistakes(images: Any, wrong: Sequence[Any], source: str, most: int = 24) -> 
     # An image is drawn once: the first with its first wrong number, the next with its second, and so on.
     shown = [group[place % len(group)] for place, group in enumerate(groups[:most])]
     titles = [f"{m.digit}, {m.number} → {m.sum}\nsaid {m.predicted_digit}, {m.predicted_sum}" for m in shown]
-    heading = f"{len(wrong)} wrong pairs, on {len(groups)} images ({source})"
+    heading = f"{len(wrong)} wrong pairs, on {len(groups)} images ({source})\n"
+    heading += "digit, number → sum; below: the digit and the sum that the network said"
     return image_grid([images[m.index] for m in shown], titles, heading)
 
 
@@ -70,7 +71,7 @@ def curves(history: Sequence[dict[str, float]], source: str) -> Figure:
     epochs = [row["epoch"] for row in history]
     *left, right = figure.subplots(1, 3, width_ratios=(3, 3, 2))
     right.plot(epochs, [row["lr"] for row in history], "o-", color=BLUE, markersize=4)
-    right.set(ylabel="at the end of the epoch", title="Learning rate", ylim=(0, None))
+    right.set(ylabel="rate at the end of the epoch", title="Learning rate", ylim=(0, None))
     _epoch_axis(right, epochs)
     for axes, label in zip(left, ("loss (nats)", "accuracy"), strict=True):
         measure = label.split()[0]
@@ -97,7 +98,8 @@ def _log_axis(axes: Axes, label: str) -> None:
     """A logarithmic axis around the data. For an accuracy the data is the share wrong: each nine has equal room."""
     low, high = axes.dataLim.intervaly
     ticks = TICKS[max(0, np.searchsorted(TICKS, low, "right") - 1) : np.searchsorted(TICKS, high) + 1]
-    axes.set(yscale="log", ylabel=label, ylim=(ticks[0] / 1.1, ticks[-1] * 1.1))
+    name = f"{label}, on a logarithmic axis" + " of the share wrong" * (label == "accuracy")
+    axes.set(yscale="log", ylabel=name, ylim=(ticks[0] / 1.1, ticks[-1] * 1.1))
     axes.minorticks_off()
     axes.set_yticks(ticks, [f"{100 * (1 - tick):.4g} %" if label == "accuracy" else f"{tick:g}" for tick in ticks])
     axes.yaxis.set_inverted(label == "accuracy")

@@ -324,6 +324,8 @@ BAD = {
     "unknown recipe in summary": ["summary", "--recipe", "nosuch"],
     "unknown network": ["train", "--model", "nosuch", *HERE],
     "unknown module": ["train", "--model", "nosuch:Net", *HERE],
+    "a path of a network": ["train", "--model", "my/nets.py:Net", *HERE],
+    "a network of a path": ["train", "--model", "os:a/b", *HERE],
     "no network": ["train", "--model", "os:getcwd", *HERE],
     "unknown source": ["train", "--data", "nosuch", "--out", "OUT"],
     "unknown device": ["train", "--device", "nosuch", *HERE],

@@ -98,7 +98,9 @@ def make_optimizer(model: nn.Module) -> Optimizer:
 def train_epoch(model: nn.Module, optimizer: Optimizer, batches: Iterable[Batch]) -> None:
     """The training loop that all baselines share."""
     model.train()
-    for image, number, digit, sum in batches:
+    device = next(model.parameters()).device
+    for batch in batches:
+        image, number, digit, sum = (part.to(device) for part in batch)
         optimizer.zero_grad()
         log_probs, logits = model(image, number)
         total_loss(log_probs, digit, logits, sum).total.backward()

@@ -99,6 +99,17 @@ def speed() -> str:
     )
 
 
+def gpu() -> str:
+    """The README's figures of a GPU."""
+    section = json.loads((RESULTS / "results.json").read_text())["sections"]["gpu"]
+    (speedrun, system_a, *_), (adder, joint) = section["rows"], section["rows"][-2:]
+    return (
+        f"On an {section['machine'].partition(' (')[0]}, where the first notebook ran, `adder` takes {adder['median']:.0f} s "
+        f"(joint accuracy {fmean(joint['values']):.2f} %, {len(joint['values'])} seeds), `speedrun`\n"
+        f"{speedrun['median']:.1f} s and system A {system_a['median']:.0f} s. Such small operations take longer to start than to do."
+    )
+
+
 def log() -> str:
     """The first three and the last two epochs of a training's log."""
     lines = (RESULTS / "log.txt").read_text().splitlines()
@@ -186,6 +197,7 @@ PARTS = {
     "recipes": recipes,
     "all_recipes": all_recipes,
     "speed": speed,
+    "gpu": gpu,
     "log": log,
     "withheld": withheld,
     "adds": adds,

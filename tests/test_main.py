@@ -533,7 +533,7 @@ def interrupted_in(epoch, monkeypatch):
     monkeypatch.setattr(training, "train_epoch", train_epoch)
 
 
-OPTIONS = ["--data", "digits", "--epochs", "2", "--seed", "3", "--withhold", "20"]
+OPTIONS = ["--data", "digits", "--device", "cpu", "--epochs", "2", "--seed", "3", "--withhold", "20"]
 
 
 @pytest.fixture
@@ -552,7 +552,7 @@ def test_an_interrupted_run_says_how_to_go_on_and_does(unfinished, tmp_path, cap
     assert {path.name for path in unfinished.iterdir()} == {"checkpoint.pt", "config.json"}
     assert call("evaluate", unfinished) == 2
     assert f"train --resume {unfinished}" in only_line(capsys.readouterr().err)
-    assert call("train", "--resume", unfinished) == 0
+    assert call("train", "--resume", unfinished, "--device", "cpu") == 0
     printed = capsys.readouterr()
     assert "epoch  2/2" in printed.out and "epoch  1/2" not in printed.out
     assert printed.err == ""

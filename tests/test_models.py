@@ -167,6 +167,8 @@ def test_the_loss_of_the_sum_alone_trains_the_cnn(network):
 
 @pytest.mark.parametrize("name", ["adder", "number-line"])
 def test_onnx(name):
+    if name == "number-line" and torch.__version__ < "2.13":
+        pytest.skip("the exporter of torch 2.12 and before fails on a parameter times a Python number")
     pytest.importorskip("onnxscript")
     reference = pytest.importorskip("onnx.reference")
     model, batch = build(name).eval(), torch.export.Dim("batch")

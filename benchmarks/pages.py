@@ -60,7 +60,10 @@ def recipes() -> str:
             f"| published {system} (`{name}`) | {parameters} | {epochs} | — | {digit} | {sum} | — | by its author |"
         )
     hardware = "; ".join(sorted({f"{run['hardware']}, torch {run['torch']}" for run in ours}))
-    return "\n".join(lines) + f"\n\nMean ± standard deviation over the seeds; {hardware}."
+    return (
+        "\n".join(lines)
+        + f"\n\nMean ± standard deviation over the seeds; {hardware}; its speed changes from hour to hour."
+    )
 
 
 def headline() -> str:

@@ -312,7 +312,7 @@ def overhead(settings: Settings) -> dict:
         "our epoch, without augmentation": our_epoch(plain, data, recipe.batch_size)[1],
         "our epoch, as the recipe has it": our_epoch(recipe, data, recipe.batch_size)[1],
     }
-    taken = in_turn(actions, 30 * settings.repeats + 1)
+    taken = in_turn(actions, 50 * settings.repeats + 1)
     bare_seconds, *ours = taken.values()
     notes = []
     for name, values in zip(list(taken)[1:], ours, strict=True):

@@ -20,7 +20,7 @@ from .checks import InputError, check_split
 MEAN, STD = 0.1307, 0.3081  # of MNIST's training pixels, scaled to 0…1
 DIGITS, NUMBERS, SUMS = 10, 10, 19
 PAIRS = [(digit, number) for digit in range(DIGITS) for number in range(NUMBERS)]
-MADE_AT_ONCE = 1024  # images
+MADE_AT_ONCE = 2048  # images
 
 Pairs = Sequence[Sequence[int]]  # (digit, number)
 Target = Callable[[Tensor, Tensor], Tensor]

@@ -40,14 +40,15 @@ def total_loss(
 
     `ValueError` for shapes that do not fit together.
     """
-    shapes = [list(tensor.shape) for tensor in (log_probs, digit, logits, sum)]
-    batch = shapes[0][:1]
-    if shapes[1] != batch or shapes[2][:1] != batch or shapes[3] not in (batch, shapes[2]):
+    batch = log_probs.shape[:1]
+    if digit.shape != batch or logits.shape[:1] != batch or sum.shape not in (batch, logits.shape):
         wanted = "log_probs [B, 10], digit [B], logits [B, 19] and sum [B] or [B, 19]"
-        raise ValueError(f"expected {wanted}; got {', '.join(map(str, shapes))}")
+        shapes = (str(list(tensor.shape)) for tensor in (log_probs, digit, logits, sum))
+        raise ValueError(f"expected {wanted}; got {', '.join(shapes)}")
     sum_class = sum.argmax(1) if sum.dim() == 2 else sum  # [B, 19] → [B]
     digit_loss = F.nll_loss(log_probs, digit)
     if label_smoothing:
         digit_loss = torch.lerp(digit_loss, -log_probs.mean(), label_smoothing)
     sum_loss = F.cross_entropy(logits, sum_class)
-    return Losses(digit_loss, sum_loss, torch.add(digit_weight * digit_loss, sum_loss, alpha=sum_weight))
+    weighted = digit_loss if digit_weight == 1 else digit_weight * digit_loss
+    return Losses(digit_loss, sum_loss, torch.add(weighted, sum_loss, alpha=sum_weight))

@@ -52,7 +52,6 @@ class WeightAverage:
         """The averaged network, from the step on at which averaging begins; before it, the trained one."""
         return self._trained if self._averaged is None or self._count < 1 else self._averaged
 
-    @torch.no_grad()
     def update(self) -> None:
         """Add the weights after a step."""
         self._count += 1

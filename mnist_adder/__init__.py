@@ -1,25 +1,72 @@
-"""MNIST Adder: a network with two inputs, an image and a number, and two outputs, the digit and the sum.
+"""MNIST Adder: a network with two inputs, image and number, and two outputs, digit and sum."""
 
-The public names, which ``__init__.pyi`` lists, are loaded when they are first used: ``import mnist_adder`` is quick.
-"""
+__version__ = "0.3.0"
 
-import ast
-import importlib
-from pathlib import Path
+from .augment import RandomAffine
+from .data import AdderDataset, Data, Loader, Sample, Split
+from .devices import gpu_check
+from .errors import InputError
+from .evaluation import Evaluation, evaluate
+from .inspection import autograd_graph, layer_table, receptive_field_table, save_graph
+from .losses import total_loss
+from .models import (
+    AdderMLP,
+    AdderNet,
+    DigitCNN,
+    ExactAdder,
+    ExactAdderNet,
+    NumberLine,
+    NumberLineNet,
+    TwoInputNet,
+    parameter_count,
+)
+from .prediction import Prediction, predict, read_image, to_mnist
+from .range_test import lr_range
+from .recipes import RECIPES, Recipe
+from .runs import Run, load_pretrained, read_run, save_run, train_run
+from .sources import load_data
+from .training import Training, fit
+from .withhold import pairs_to_withhold
 
-__version__ = "0.2.0"
-
-_STUB = ast.parse(Path(__file__).with_suffix(".pyi").read_text())
-_IMPORTS = [node for node in _STUB.body if isinstance(node, ast.ImportFrom)]
-_HOME = {alias.name: f".{node.module}" for node in _IMPORTS for alias in node.names}
-__all__ = sorted(_HOME)
-
-
-def __getattr__(name: str) -> object:
-    if name in _HOME:
-        return getattr(importlib.import_module(_HOME[name], __name__), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return [*globals(), *__all__]
+__all__ = [
+    "RECIPES",
+    "AdderDataset",
+    "AdderMLP",
+    "AdderNet",
+    "Data",
+    "DigitCNN",
+    "Evaluation",
+    "ExactAdder",
+    "ExactAdderNet",
+    "InputError",
+    "Loader",
+    "NumberLine",
+    "NumberLineNet",
+    "Prediction",
+    "RandomAffine",
+    "Recipe",
+    "Run",
+    "Sample",
+    "Split",
+    "Training",
+    "TwoInputNet",
+    "autograd_graph",
+    "evaluate",
+    "fit",
+    "gpu_check",
+    "layer_table",
+    "load_data",
+    "load_pretrained",
+    "lr_range",
+    "pairs_to_withhold",
+    "parameter_count",
+    "predict",
+    "read_image",
+    "read_run",
+    "receptive_field_table",
+    "save_graph",
+    "save_run",
+    "to_mnist",
+    "total_loss",
+    "train_run",
+]

@@ -1,317 +1,292 @@
-"""Train and examine a network that reads a handwritten digit and adds a number 0–9 to it.
+"""Train and examine a network that reads a handwritten digit and adds a number 0-9 to it.
 
 examples:
   mnist-adder train                         train the default recipe on MNIST
   mnist-adder train --data digits           train it on the bundled digits, without a network
   mnist-adder train --resume runs/adder-001 go on with a run that was interrupted
   mnist-adder predict my_7.png --number 5   your own handwriting
-MNIST is looked for in --data-dir, in $MNIST_ADDER_DATA and in ./data, and downloaded when it is missing.
+MNIST is looked for in --data-dir, in $MNIST_ADDER_DATA and in ./data, and downloaded when it is
+missing.
 """
-# This module holds no logic of its own, and imports torch only once a command runs.
 
 import argparse
-import contextlib
-import dataclasses
+import glob
 import json
 import os
 import shlex
-import signal
 import sys
-import time
 import warnings
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-import mnist_adder
+from . import __version__, devices, inspection, page, plots, prediction, range_test, runs, withhold
+from .data import Data
+from .errors import InputError
+from .evaluation import Evaluation, evaluate
+from .recipes import RECIPES
+from .sources import load_data
+from .training import Training
 
-from .checks import InputError
-from .published.recipes import RECIPES
-from .recipes import Recipe
-
-OPTIONS = {
-    "run": {"type": Path, "metavar": "RUN", "help": "the run's folder"},
-    "images": {"nargs": "+", "metavar": "IMAGE", "help": "PNG, JPEG, BMP or GIF; - is standard input"},
-    "--recipe": {"choices": RECIPES, "metavar": "NAME", "help": "one of those below (default: adder)"},
-    "--recipes": {"choices": RECIPES, "metavar": "NAME", "nargs": "+", "help": f"of {', '.join(RECIPES)} (default: all)"},
-    "--model": {"help": "a network of your own, such as my_nets:MyNet; for predict and demo, a run's folder"},
-    "--epochs": {"type": int, "metavar": "N", "help": "instead of the recipe's"},
-    "--batch-size": {"type": int, "metavar": "N", "help": "likewise"},
-    "--lr": {"type": float, "metavar": "X", "help": "likewise; the peak rate"},
-    "--seed": {"type": int, "metavar": "N", "help": "decides everything random (0)"},
-    "--seeds": {"type": int, "default": 3, "metavar": "N", "help": "how many (3)"},
-    "--first-seed": {"type": int, "default": 10, "metavar": "N", "help": "the first of them (10)"},
-    "--validate": {"type": int, "nargs": "?", "const": 0, "metavar": "FOLD", "help": "test on a fold of the training set, 0–11 (0)"},
-    "--withhold": {"type": int, "metavar": "N", "help": "keep N of the 100 (digit, number) pairs out of training"},
-    "--any-sum": {"action": "store_true", "help": "withhold up to 81 pairs: sums may lose all of their pairs"},
-    "--init": {"type": Path, "metavar": "RUN", "help": "begin with the weights of this run"},
-    "--data": {"metavar": "SOURCE", "help": "auto (default for train), mnist or digits"},
-    "--data-dir": {"metavar": "DIR", "help": "folder of MNIST (default: $MNIST_ADDER_DATA, else data)"},
-    "--device": {"default": "auto", "metavar": "NAME", "help": "auto (default), cpu, cuda or mps"},
-    "--deterministic": {"action": "store_true", "help": "repeatable on a GPU too, slower"},
-    "--out": {"type": Path, "metavar": "DIR", "help": "where to (default: the run's folder, or one in runs/)"},
-    "--force": {"action": "store_true", "help": "replace the run that --out holds"},
-    "--quiet": {"action": "store_true", "help": "print no epochs"},
-    "--resume": {"type": Path, "metavar": "RUN", "help": "go on with the unfinished run in this folder"},
-    "--graph": {"type": Path, "metavar": "FILE", "help": "draw the autograd graph there too"},
-    "--number": {"type": int, "choices": range(10), "required": True, "metavar": "N", "help": "0–9"},
-    "--json": {"action": "store_true", "help": "print one JSON list, an object per image"},
-    "--host": {"default": "127.0.0.1", "metavar": "NAME", "help": "address to serve (default: this machine only)"},
-    "--port": {"type": int, "metavar": "N", "help": "default: the first free from 7860"},
-}  # fmt: skip
-COMMANDS = {  # the help of each is the docstring of its function
-    "train": "--recipe --model --epochs --batch-size --lr --seed --validate --withhold --any-sum --init --data --data-dir "
-             "--device --deterministic --out --force --quiet --resume",
-    "evaluate": "run --model --data --data-dir --device",
-    "figures": "run --out --model --data --data-dir --device",
-    "compare": "--recipes --seeds --first-seed --epochs --validate --withhold --any-sum --data --data-dir --device --out --quiet",
-    "lr-find": "--recipe --seed --data --data-dir --device --out",
-    "summary": "--recipe --graph",
-    "predict": "images --number --json --model",
-    "demo": "--model --host --port",
-}  # fmt: skip
-TABLE = """
-{recipe}, {parameters:,} parameters, epochs: {epochs}, seed {seed}; {dataset}, {split} split: {images:,} images × 10 numbers
-  digit    {digit_accuracy:9.3%}   the digit is right
-  sum      {sum_accuracy:9.3%}   the sum is right
-  joint    {joint_accuracy:9.3%}   both are right
-  product  {product_accuracy:9.3%}   digit × sum, for comparison only
-  losses   digit {digit_loss:.4f}, sum {sum_loss:.4f} nats"""
+RECIPE_HELP = "\n".join(["recipes:", *(f"  {r.name:13} {r.about}" for r in RECIPES.values())])
+AS_BEGUN = (
+    "recipe epochs batch_size lr seed validate withhold any_sum init data out"  # not with --resume
+)
 
 
 class Parser(argparse.ArgumentParser):
     """Says what is wrong in one line, without the usage before it."""
 
     def error(self, message: str) -> None:
-        _print_error(message)
-        self.exit(2)
+        raise InputError(message)
 
 
 def make_parser() -> argparse.ArgumentParser:
-    """The command line's grammar and help."""
-    settings = {"formatter_class": argparse.RawDescriptionHelpFormatter, "allow_abbrev": False}
-    parser = Parser("mnist-adder", description=__doc__, **settings)
-    parser.add_argument("--version", action="version", version=f"mnist-adder {mnist_adder.__version__}")
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND", dest="command", required=True)
-    recipes = "recipes:" + "".join(f"\n  {recipe.name:13} {recipe.about}" for recipe in RECIPES.values())
-    for name, options in COMMANDS.items():
-        function, epilog = globals()[name.replace("-", "_")], recipes if "--recipe " in options else None
+    """Return the command line's grammar."""
+    raw: dict[str, Any] = {"formatter_class": argparse.RawDescriptionHelpFormatter}
+    parser = Parser("mnist-adder", description=__doc__, allow_abbrev=False, **raw)
+    parser.add_argument("--version", action="version", version=f"mnist-adder {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+    recipe = Parser(add_help=False)
+    recipe.add_argument(
+        "--recipe", choices=RECIPES, default="adder", metavar="NAME", help="(adder)"
+    )
+    seed = Parser(add_help=False)
+    seed.add_argument(
+        "--seed", type=int, default=0, metavar="N", help="decides everything random (0)"
+    )
+    data = Parser(add_help=False)
+    data.add_argument("--data", help="auto, mnist, digits or a file .npz")
+    data.add_argument("--data-dir", metavar="DIR", help="of MNIST ($MNIST_ADDER_DATA, else data)")
+    data.add_argument("--device", default="auto", help="auto (default), cpu, cuda or mps")
+    run = Parser(add_help=False)
+    run.add_argument("--run", type=Path, metavar="RUN", help="(the weights in the package)")
+
+    def add_command(name: str, function: Any, *parents: argparse.ArgumentParser) -> Any:
         about = function.__doc__
-        command = commands.add_parser(name, help=about, description=about, epilog=epilog, **settings)
+        epilog = RECIPE_HELP if recipe in parents else None
+        texts = {"help": about, "description": about, "epilog": epilog}
+        command = commands.add_parser(name, parents=parents, allow_abbrev=False, **texts, **raw)
         command.set_defaults(function=function)
-        for option in options.split():
-            command.add_argument(option, **OPTIONS[option])
+        return command.add_argument
+
+    add = add_command("train", train, recipe, seed, data)
+    add("--epochs", type=int, metavar="N", help="instead of the recipe's")
+    add("--batch-size", type=int, metavar="N", help="likewise")
+    add("--lr", type=float, metavar="X", help="likewise; the highest rate")
+    fold = {"type": int, "nargs": "?", "const": 0, "metavar": "FOLD"}
+    add("--validate", **fold, help="test on a fold of the training set, 0-11 (0)")
+    add("--withhold", type=int, metavar="N", help="keep N of the 100 pairs out of training")
+    add("--any-sum", action="store_true", help="sums may lose all of their pairs: up to 81")
+    add("--init", type=Path, metavar="RUN", help="begin with the weights of this run")
+    add("--deterministic", action="store_true", help="repeatable on a GPU too, slower")
+    add("--out", type=Path, metavar="DIR", help="a new or empty folder (the next in runs/)")
+    add("--quiet", action="store_true", help="print no epochs")
+    add("--resume", type=Path, metavar="RUN", help="go on with the unfinished run in this folder")
+
+    add = add_command("evaluate", test, data)
+    add("folder", type=Path, metavar="RUN", help="the run's folder")
+    add("--out", type=Path, metavar="DIR", help="write all figures into this new folder")
+
+    add = add_command("predict", predict, run)
+    add("images", nargs="+", metavar="IMAGE", help="PNG, JPEG, BMP or GIF; - is standard input")
+    add("--number", type=int, choices=range(10), required=True, metavar="N", help="0-9")
+    add("--json", action="store_true", help="print one JSON list, an object per image")
+
+    add = add_command("page", write_page, run)
+    add("--out", type=Path, default=Path("adder.html"), metavar="FILE", help="new (adder.html)")
+
+    add = add_command("summary", summary, recipe)
+    add("--graph", type=Path, metavar="FILE", help="draw the autograd graph there too")
+
+    add = add_command("lr-find", lr_find, recipe, seed, data)
+    add("--out", type=Path, default=Path("lr_range.png"), metavar="FILE", help="new (lr_range.png)")
     return parser
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run a command; returns the exit status, 2 for input that cannot be used."""
+    """Run a command and return its exit status: 2 for what cannot be done, said in one line."""
     try:
-        signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that unfinished files are removed
-        sys.path.append("")  # --model may name a module in the folder that the command runs in
-        os.environ["MPLBACKEND"] = "agg"  # figures are written to files only
-        warnings.formatwarning = lambda message, *_: f"{message}\n"
-        for stream in filter(None, (sys.stdout, sys.stderr)):
-            stream.reconfigure(errors="backslashreplace")  # file names may hold any bytes
-        options = make_parser().parse_args(arguments)
-        torchrun = {"RANK", "LOCAL_RANK", "WORLD_SIZE"} <= os.environ.keys()  # it started this process, and others
-        if torchrun and options.command != "train":
-            raise InputError("torchrun is for train only: run this command without it")
-        if getattr(options, "any_sum", False) and options.withhold is None:
-            raise InputError("--any-sum says which pairs may be withheld: say how many with --withhold N")
-        import numpy  # noqa: F401  # torch would swallow a Ctrl-C that comes while it imports NumPy
-
-        from .devices import process_group
-
-        with process_group() if torchrun else contextlib.nullcontext():
-            status = options.function(options) or 0
-        print(end="", flush=True)
-        return status
+        with warnings.catch_warnings():
+            warnings.showwarning = lambda message, *_: complain("warning", message)
+            options = make_parser().parse_args(arguments)
+            return options.function(options) or 0
+    except BrokenPipeError:  # the reader of the output, such as `head`, has ended
+        return 141
     except OSError as error:
-        with contextlib.suppress(OSError, ValueError, AttributeError):  # Python would write it again when it ends
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        if isinstance(error, BrokenPipeError):  # the reader of the output, such as `head`, has ended
-            return 141
-        _print_error(f"{error.filename}: {error.strerror}" if error.filename else error.strerror or str(error))
-    except (InputError, MemoryError) as error:
-        _print_error(str(error) or "there is not enough memory")
+        name = f"{error.filename}: " if error.filename else ""
+        complain("error", f"{name}{error.strerror or error}")
+    except InputError as error:
+        complain("error", error)
+    except (MemoryError, RuntimeError) as error:
+        if not isinstance(error, MemoryError) and "memory" not in str(error):
+            raise
+        complain("error", "there is not enough memory")
     except KeyboardInterrupt as interrupt:
-        print(f"mnist-adder: interrupted{interrupt}", file=sys.stderr)
+        complain("interrupted", interrupt)
         return 130
     return 2
 
 
-def _print_error(message: str) -> None:
-    if int(os.environ.get("RANK", 0)) > 0:
-        time.sleep(10)  # rank 0 prints the same, and torchrun ends this process before it does
-    print(f"mnist-adder: error: {message}", file=sys.stderr)
+def complain(kind: str, message: object) -> None:
+    """Print one line to standard error; an escape or a newline in it is printed escaped."""
+    characters = [c if c.isprintable() else repr(c)[1:-1] for c in str(message)]
+    print(f"mnist-adder: {kind}: {''.join(characters)}", file=sys.stderr)
 
 
 def train(options: argparse.Namespace) -> None:
     """Train a recipe and save the run in a folder."""
-    from . import devices
-    from .runs import files, folder
-
-    given = {name: value for name, value in vars(options).items() if value is not None}
-    changes = {name: given[name] for name in ("model", "epochs", "batch_size", "lr") if name in given}
-    recipe = dataclasses.replace(RECIPES[options.recipe or "adder"], **changes)
-    if ":" in str(options.model):  # a network of your own, whose name the reports and the folder bear
-        recipe = dataclasses.replace(recipe, name=options.model.rpartition(":")[2])
-    seed, withheld, out = options.seed or 0, [], options.resume
+    withheld: list[Any] = []
     if options.resume:
-        for name in (*changes, "recipe", "seed", "validate", "withhold", "init", "out", "data"):
-            if name in given:
-                raise InputError(f"--resume goes on with a run as it began: leave out --{name.replace('_', '-')}")
-        config = files.read_checkpoint(options.resume)["config"]
-        recipe = Recipe(name=config["recipe"], model=config["model"], epochs=config["epochs"], **config["settings"])
-        withheld, seed = config["withheld"], config["seed"]
-        options.data, options.validate = config["dataset"], config["fold"]
-        options.deterministic |= config["deterministic"]
-        if options.device == "auto" and config["device"] in devices.available_devices():
-            options.device = config["device"]
-    initial = mnist_adder.read_run(options.init, model=options.model).model if options.init else None
-    device = mnist_adder.gpu_check(seed, options.device, deterministic=options.deterministic)
+        config = _options_as_begun(options)
+        recipe = replace(RECIPES[config["recipe"]], **config["changes"])
+        withheld = config["withheld"]
+    else:
+        recipe = RECIPES[options.recipe]
+        given = {name: getattr(options, name) for name in ("epochs", "batch_size", "lr")}
+        changes = {name: value for name, value in given.items() if value is not None}
+        if options.epochs is not None:
+            changes["digits_epochs"] = None
+        recipe = replace(recipe, **changes)
+    device = devices.gpu_check(options.seed, options.device, deterministic=options.deterministic)
     if options.withhold is not None:
-        withheld = mnist_adder.pairs_to_withhold(options.withhold, seed, keep_sums=not options.any_sum)
-    source, data = options.data or "auto", None
-    if devices.rank() == 0:  # which chooses the source, and downloads what is missing
-        data = mnist_adder.load_data(source, options.data_dir, validate=options.validate)
-    source = devices.from_rank_0(data and data.source)
-    data = data or mnist_adder.load_data(source, options.data_dir, validate=options.validate)
-    if devices.rank() == 0 and not options.resume:
-        out = folder.make_folder(options.out, recipe.name, force=options.force)
-    settings = {"model": initial, "device": device, "seed": seed, "withheld": withheld, "quiet": options.quiet}
+        count = options.withhold
+        withheld = withhold.pairs_to_withhold(count, options.seed, keep_sums=not options.any_sum)
+    data = load_data(options.data or "auto", options.data_dir, validate=options.validate)
+    initial = runs.read_run(options.init).model if options.init else None
+    settings = {"model": initial, "device": device, "seed": options.seed, "withheld": withheld}
+    training = Training(recipe, data, **settings)
+    folder = options.resume or runs.new_folder(options.out, training)
     try:
-        run = folder.train_run(out, recipe, data, resume=bool(options.resume), force=options.force, **settings)
+        run = runs.train_run(folder, training, resume=True, quiet=options.quiet)
     except KeyboardInterrupt:
-        if devices.rank() or not (out / files.CHECKPOINT).exists():
-            raise
-        start = "python" if devices.world_size() == 1 else f"torchrun --nproc-per-node {devices.world_size()}"
-        command = f"{start} -m mnist_adder train --resume {shlex.quote(str(out))}"
-        raise KeyboardInterrupt(f"; go on with: {command}") from None
-    if run:
-        _print_table(run.metrics, data)
-        print(f"  trained in {run.metrics['train_seconds']:.1f} s on {device.type}\nrun folder: {out}")
+        command = f"python -m mnist_adder train --resume {shlex.quote(str(folder))}"
+        raise KeyboardInterrupt(f"go on with: {command}") from None
+    print_table(run, data, evaluate(run.model, data))
+    print(
+        f"  trained in {run.metrics['train_seconds']:.1f} s on {device.type}\nrun folder: {folder}"
+    )
 
 
-def evaluate(options: argparse.Namespace) -> None:
+def _options_as_begun(options: argparse.Namespace) -> dict[str, Any]:
+    """Set the options of a run that goes on, and return its config with the recipe's changes."""
+    defaults = make_parser().parse_args(["train"])
+    for name in AS_BEGUN.split():
+        if getattr(options, name) != getattr(defaults, name):
+            option = name.replace("_", "-")
+            raise InputError(f"--resume goes on with a run as it began: leave out --{option}")
+    config = runs.read_checkpoint(options.resume)["config"]
+    if config["recipe"] not in RECIPES:
+        advice = "go on from Python with train_run(…, resume=True)"
+        raise InputError(f"{options.resume} is a training of your own recipe: {advice}")
+    names = ("epochs", "digits_epochs", "batch_size", "lr")
+    config["changes"] = {name: config["settings"].get(name) for name in names}
+    options.seed = config["seed"]
+    options.data = config["dataset"]
+    options.validate = config["fold"]
+    options.deterministic = options.deterministic or config["deterministic"]
+    return config
+
+
+def test(options: argparse.Namespace) -> None:
     """Test a finished run exhaustively."""
-    from . import devices
-    from .runs import files, folder
-
-    run = mnist_adder.read_run(options.run, model=options.model)
-    source, withheld = options.data or run.config["dataset"], run.config["withheld"]
-    if run.config["target"] != "add":
-        raise InputError(f"{options.run} was trained for a target of your own: evaluate it from Python")
+    run = runs.read_run(options.folder)
+    if run.config["target"] != "mnist_adder.data:add":
+        raise InputError(f"{options.folder} learned another operation: evaluate it from Python")
+    source = options.data or run.config["dataset"]
     fold = run.config["fold"] if source == run.config["dataset"] else None
-    data = mnist_adder.load_data(source, options.data_dir, validate=fold)
-    device = mnist_adder.gpu_check(run.config["seed"], options.device)
-    evaluation = mnist_adder.evaluate(devices.place(run.model, device), data.test)
-    if options.command == "figures":
-        files.write_figures(options.out or run.folder, folder.draw(data, run.history, evaluation, withheld))
-        print(f"figures: {options.out or run.folder}")
-        return
-    metrics = {name: run.metrics[name] for name in ("recipe", "seed", "epochs", "withheld", "parameters")}
-    metrics |= {"dataset": data.source, "split": data.split} | folder.measure(evaluation, withheld)
-    _print_table(metrics, data)
-    metrics |= {"confusion": evaluation.confusion.tolist(), "truth_table": evaluation.truth_table.tolist()}
-    try:
-        files.write(run.folder / f"evaluation-{data.source}.json", metrics)
-    except OSError as error:
-        print(f"mnist-adder: warning: {run.folder} cannot be written to: {error.strerror}", file=sys.stderr)
+    data = load_data(source, options.data_dir, validate=fold)
+    device = devices.gpu_check(run.config["seed"], options.device)
+    evaluation = evaluate(run.model.to(device), data)
+    print_table(run, data, evaluation)
+    if options.out:
+        runs.write_evaluation(options.out, run, data, evaluation)
 
 
-def figures(options: argparse.Namespace) -> None:
-    """Draw a run's figures again."""
-    evaluate(options)
-
-
-def _print_table(metrics: dict, data: "mnist_adder.Data") -> None:
-    print(TABLE.format(images=len(data.test.digits), **metrics))
-    count = len(metrics["withheld"])
-    for name, pairs in (("withheld", count), ("shown", 100 - count)) if count else ():
-        shares = (f"{part} {metrics[f'{name}_{part}_accuracy']:.3%}" for part in ("digit", "sum", "joint"))
-        print(f"  on the {pairs} pairs {name}: {', '.join(shares)}")
-
-
-def compare(options: argparse.Namespace) -> None:
-    """Train recipes over several seeds, side by side; finished runs are not trained again."""
-    from .published.comparison import markdown
-
-    changes = {} if options.epochs is None else {"epochs": options.epochs}
-    recipes = [dataclasses.replace(RECIPES[name], **changes) for name in options.recipes or RECIPES]
-    if not 1 <= options.seeds <= 1000:
-        raise InputError("--seeds must be a number from 1 to 1,000")
-    seeds = range(options.first_seed, options.first_seed + options.seeds)
-    settings = {"withhold": options.withhold, "keep_sums": not options.any_sum, "quiet": options.quiet}
-    device, out = mnist_adder.gpu_check(seeds[0], options.device), options.out or Path("runs", "comparison")
-    data = mnist_adder.load_data(options.data or "auto", options.data_dir, validate=options.validate)
-    try:
-        rows = mnist_adder.compare(recipes, data, seeds=seeds, device=device, out=out, **settings)
-    except KeyboardInterrupt:
-        raise KeyboardInterrupt("; the same command goes on") from None
-    print(f"\n{markdown(rows)}\ncomparison: {out}")
+def print_table(run: runs.Run, data: Data, evaluation: Evaluation) -> None:
+    """Print the accuracies of a run."""
+    withheld = run.config["withheld"]
+    values = evaluation.measure(withheld)
+    title = f"{run.config['recipe']}, {run.metrics['parameters']:,} parameters"
+    title += f", epochs: {run.metrics['epochs']}, seed {run.config['seed']}"
+    images = len(data.test.digits)
+    print(f"\n{title}; {data.source}, {data.split} split: {images:,} images, all numbers")
+    meanings = {"digit": "the digit is right", "sum": "the sum is right", "joint": "both are right"}
+    for name, meaning in meanings.items():
+        print(f"  {name:8} {values[f'{name}_accuracy']:9.3%}   {meaning}")
+    print(f"  losses   digit {values['digit_loss']:.4f}, sum {values['sum_loss']:.4f} nats")
+    for name in ("withheld", "shown") if withheld else ():
+        shares = [f"{part} {values[f'{name}_{part}_accuracy']:.3%}" for part in meanings]
+        print(f"  on the pairs {name}: {', '.join(shares)}")
 
 
 def lr_find(options: argparse.Namespace) -> None:
-    """Test a range of learning rates."""
-    from . import plots
-    from .runs import files
-
-    recipe, seed = RECIPES[options.recipe or "adder"], options.seed or 0
-    device = mnist_adder.gpu_check(seed, options.device)
-    data = mnist_adder.load_data(options.data or "auto", options.data_dir)
-    out = options.out or Path("runs", f"lr-find-{recipe.name}")
-    out.mkdir(parents=True, exist_ok=True)
-    result = mnist_adder.lr_range(recipe, data, device=device, seed=seed)
-    files.write_figures(out, {"lr_range": plots.lr_range(*result, recipe.lr, f"{recipe.name}, {data.source}")})
-    schedule = recipe.schedule + ", at its highest" * (recipe.schedule != "constant")
-    suggestion = "none, the loss never fell" if result.suggestion is None else f"{result.suggestion:.2g}"
-    print(f"suggested rate: {suggestion}; the recipe's: {recipe.lr:g} ({schedule}); {data.source}")
-    print("rule: the middle of the third of a decade in which the smoothed loss falls most before its minimum")
-    print(f"figure: {out / 'lr_range.png'}")
+    """Find a learning rate with a range test."""
+    recipe = RECIPES[options.recipe]
+    device = devices.gpu_check(options.seed, options.device)
+    data = load_data(options.data or "auto", options.data_dir)
+    found = range_test.lr_range(recipe, data, device=device, seed=options.seed)
+    with open(options.out, "xb") as file:
+        file.write(plots.png(plots.lr_range(*found, recipe.lr, data.source)))
+    suggestion = "none" if found.suggestion is None else f"{found.suggestion:.2g}"
+    print(f"suggested rate: {suggestion}; the recipe's: {recipe.lr:g} ({recipe.schedule})")
+    print(f"figure: {options.out}")
 
 
 def summary(options: argparse.Namespace) -> None:
-    """Print a model's layers and its receptive field."""
-    model = mnist_adder.build(RECIPES[options.recipe or "adder"].model)
-    print(mnist_adder.layer_table(model))
-    print("\nReceptive field of the CNN (pixels along one side of the 28×28 image)")
-    print(mnist_adder.receptive_field_table(getattr(model, "cnn", model)))
+    """Print a network's layers and its receptive field."""
+    model = RECIPES[options.recipe].model()
+    print(inspection.layer_table(model))
+    print("\nReceptive field of the CNN (pixels along one side of the 28x28 image)")
+    print(inspection.receptive_field_table(model.cnn))
     if options.graph:
-        print(f"\nautograd graph: {mnist_adder.save_graph(model, options.graph)}")
+        print(f"\nautograd graph: {inspection.save_graph(model, options.graph)}")
 
 
 def predict(options: argparse.Namespace) -> int:
-    """Read digits in pictures and add a number; the exit status is 2 if a picture could not be read."""
-    model = mnist_adder.read_run(options.model).model if options.model else mnist_adder.load_pretrained()
-    answers, width = [], max(map(len, options.images))
-    head = f"{'image':{width}}  number  digit             sum\n"
-    for name in options.images:
-        standard_input = sys.stdin.buffer.read(50_000_000) if name == "-" and sys.stdin else b""
+    """Read digits in pictures and add a number; the exit status is 2 if one could not be read."""
+    model = runs.read_run(options.run).model if options.run else runs.load_pretrained()
+    names = [match for name in options.images for match in glob.glob(name) or [name]]
+    answers: list[dict[str, Any]] = []
+    for name in names:
+        picture = sys.stdin.buffer.read(50_000_000) if name == "-" else Path(name)
         try:
-            answer = mnist_adder.predict(model, standard_input if name == "-" else Path(name), options.number)
+            answer = prediction.predict(model, picture, options.number)
         except InputError as error:
-            answers.append({"image": name, "error": f"-: {error}" if name == "-" else str(error)})
-            _print_error(answers[-1]["error"])
+            answers.append({"image": name, "error": str(error)})
+            complain("error", f"-: {error}" if name == "-" else error)
             continue
-        answers.append({"image": name, "number": options.number} | answer._asdict())
-        del answers[-1]["pixels"]
+        fields = answer._asdict()
+        del fields["pixels"]
+        answers.append({"image": name, "number": options.number, **fields})
         if not options.json:
-            digit = f"{answer.digit:2} ({max(answer.digit_probabilities):7.2%})"
-            sum = f"{answer.sum:2} ({max(answer.sum_probabilities):7.2%})"
-            print(f"{head}{name:{width}}  {options.number:6}  {digit}      {sum}")
-            head = ""
+            digit = f"digit {answer.digit} ({max(answer.digit_probabilities):.2%})"
+            sum = f"sum {answer.sum} ({max(answer.sum_probabilities):.2%})"
+            print(f"{name}: {digit}, number {options.number}, {sum}")
     if options.json:
         print(json.dumps(answers, indent=2))
     return 2 if any("error" in answer for answer in answers) else 0
 
 
-def demo(options: argparse.Namespace) -> None:
-    """Open a page to draw digits on."""
-    from .demo import launch
+def write_page(options: argparse.Namespace) -> None:
+    """Write a page to draw digits on: one HTML file with the network in it."""
+    model = runs.read_run(options.run).model if options.run else runs.load_pretrained()
+    if options.out.exists():
+        raise InputError(f"{options.out} is there already: choose another --out")
+    page.write_page(options.out, model)
+    print(f"open {options.out} in a browser, with a double click for example")
 
-    model = mnist_adder.read_run(options.model).model if options.model else mnist_adder.load_pretrained()
-    launch(model, host=options.host, port=options.port)
+
+def console() -> None:
+    """Run as a program of its own; end quietly where the reader of the output has gone."""
+    status = main()
+    try:
+        print(end="", flush=True)
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # Python flushes once more when it ends
+    sys.exit(status)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    console()

@@ -1,36 +1,43 @@
-"""The random affine maps that make new training images out of old ones, a batch at a time on any device."""
+"""Random affine maps, which make new training images of old ones, a batch at a time."""
 
 import math
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 
-def affine_maps(draws: Tensor, degrees: float, translate: float, scale: float, shear: float) -> Tensor:
-    """The map of each image: rotation, move, size and shear; torchvision's draws one map for a whole batch.
+@dataclass(frozen=True)
+class RandomAffine:
+    """Rotate, move, scale and shear each image of a batch by a random map of its own.
 
-    Args:
-        draws: float [B, 5], uniform in 0…1: rotation, move along x, move along y, size, shear.
-        degrees, shear: the largest rotation and sideways shear, in degrees, in either direction.
-        translate, scale: the largest move along each axis and change of size, as shares of the side.
-
-    Returns float [B, 2, 3], in the form of ``F.affine_grid``.
+    torchvision's transform of this name draws one map for a whole batch. What comes from outside
+    the image is paper, 0. The draws come from torch's global generator.
     """
-    rotation, x, y, size, lean = (2 * draws - 1).unbind(1)  # [B] each, in −1…1
-    angle, size, lean = rotation * math.radians(degrees), 1 + size * scale, (lean * math.radians(shear)).tan()
-    # A grid counts the image's side from −1 to 1, which is 2: hence twice the move.
-    x, y = x * (2 * translate), y * (2 * translate)
-    cosine, sine = angle.cos() / size, angle.sin() / size
-    rows = (cosine, lean * cosine - sine, x), (sine, lean * sine + cosine, y)
-    return torch.stack([torch.stack(row, 1) for row in rows], 1)
 
+    degrees: float = 0.0  # the largest rotation, in either direction
+    translate: float = 0.0  # the largest move along each axis, as a share of the side
+    scale: float = 0.0  # the largest change of size, as a share
+    shear: float = 0.0  # the largest sideways shear, in degrees, in either direction
 
-def apply_affine(images: Tensor, maps: Tensor) -> Tensor:
-    """Each image uint8 [B, 28, 28] moved by its map [B, 2, 3]: float32 [B, 28, 28] in 0…255; outside is paper, 0."""
-    # F.affine_grid gives the same in three times the time: it multiplies matrices of three columns.
-    centres = torch.linspace(-1, 1, 28, device=images.device) * 27 / 28
-    along_x, along_y, centre = maps.unbind(2)  # [B, 2] each
-    along_x, along_y = along_x[..., None] * centres, along_y[..., None] * centres + centre[..., None]  # [B, 2, 28]
-    grid = (along_x[:, :, None] + along_y[..., None]).permute(0, 2, 3, 1)  # [B, 28, 28, 2]
-    return F.grid_sample(images.float().unsqueeze(1), grid, align_corners=False).squeeze(1)
+    def __call__(self, images: Tensor) -> Tensor:
+        """Return the images ``[B, C, H, W]`` mapped, as float32 of the same shape and range."""
+        maps = self.draw_maps(len(images), images.device)  # [B, 2, 3]
+        grid = F.affine_grid(maps, images.shape, align_corners=False)  # [B, H, W, 2]
+        return F.grid_sample(images.float(), grid, align_corners=False)
+
+    def draw_maps(self, count: int, device: torch.device) -> Tensor:
+        """Return random maps, float32 [count, 2, 3], in the form of ``F.affine_grid``."""
+        draws = 2 * torch.rand(5, count, device=device) - 1  # uniform in −1…1
+        angle = math.radians(self.degrees) * draws[0]  # [B], like all that follow
+        # A grid counts the image's side from −1 to 1, which is 2: hence twice the move.
+        x = 2 * self.translate * draws[1]
+        y = 2 * self.translate * draws[2]
+        size = 1 + self.scale * draws[3]
+        shear = (math.radians(self.shear) * draws[4]).tan()
+        cosine = angle.cos() / size
+        sine = angle.sin() / size
+        row_x = torch.stack([cosine, shear * cosine - sine, x], 1)  # [B, 3]
+        row_y = torch.stack([sine, shear * sine + cosine, y], 1)
+        return torch.stack([row_x, row_y], 1)

@@ -1,65 +1,85 @@
-"""Checks of what users bring: recipes, data and networks. This file imports no torch, so that ``--help`` is quick."""
+"""Checks of what users bring: images, networks, seeds, and states that are to be saved."""
 
-import re
-from collections.abc import Mapping
+import copy
+import io
 from typing import Any
 
+import torch
+from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
-class InputError(ValueError):
-    """Something that a user gave cannot be used; the message is one line that says what to do."""
-
-
-CHOICES = {
-    "optimizer": ("SGD", "Adam", "AdamW", "NAdam", "RAdam", "RMSprop", "Adagrad"),  # classes of torch.optim
-    "schedule": ("constant", "one-cycle", "cosine"),
-    "averaging": (None, "swa"),
-}
-RANGES = {"epochs": (1, 1_000_000), "batch_size": (2, 1_000_000), "lr": (1e-12, 1e30), "pct_start": (0, 0.99)}
-RANGES |= {"averaged_share": (0, 1), "label_smoothing": (0, 1), "digit_weight": (0, 1e6), "sum_weight": (0, 1e6)}
-RANGES |= {"degrees": (0, 180), "translate": (0, 1), "scale": (0, 0.9), "shear": (0, 60)}
+from .errors import InputError
 
 
-def check_recipe(recipe: Any, models: Mapping[str, str]) -> None:
-    """Raise `InputError` unless a `Recipe` names things that exist, and its numbers lie in their ranges."""
-    for name, allowed in {"model": (*models, "package.module:Name"), **CHOICES}.items():
-        value = getattr(recipe, name)
-        custom = name == "model" and (callable(value) or re.fullmatch(r"[\w.-]+:[^/\\]+", str(value)))
-        if value not in allowed and not custom:
-            raise InputError(f"{name} cannot be {value!r}: choose one of {', '.join(map(str, allowed))}")
-    for name, (low, high) in RANGES.items():
-        value = getattr(recipe, name)
-        kind, types = ("whole number", int) if name in ("epochs", "batch_size") else ("number", int | float)
-        for number in value.values() if isinstance(value, Mapping) else [value]:
-            if isinstance(number, bool) or not isinstance(number, types) or not low <= number <= high:
-                raise InputError(f"{name} must be a {kind} from {low:,} to {high:,}, not {number!r:.40}")
+def check_seed(seed: int) -> int:
+    """Return the seed as an int; raise `InputError` unless torch's generators take it."""
+    if isinstance(seed, bool) or seed != int(seed) or not 0 <= seed < 2**63:
+        raise InputError(f"a seed must be a whole number from 0 to 2^63 - 1, not {seed!r:.40}")
+    return int(seed)
 
 
-def check_seed(seed: int) -> None:
-    """Raise `InputError` unless a seed is a whole number that PyTorch's generators take."""
-    if type(seed) is not int or not 0 <= seed < 2**63:
-        raise InputError(f"a seed must be a whole number from 0 to 2⁶³ − 1, not {seed!r:.40}")
+def check_split(images: Tensor, digits: Tensor, digit_classes: int) -> None:
+    """Raise `InputError` unless images are uint8 and digits are labels below `digit_classes`."""
+    if not isinstance(images, Tensor) or not isinstance(digits, Tensor):
+        raise InputError("images and digits must be tensors: torch.from_numpy makes them of arrays")
+    if images.dtype != torch.uint8 or images.dim() not in (3, 4) or images.numel() == 0:
+        given = f"{images.dtype} {list(images.shape)}"
+        raise InputError(f"images must be uint8 [N, 28, 28] or [N, C, H, W], not {given}")
+    whole = digits.dtype in (torch.uint8, torch.int16, torch.int32, torch.int64)
+    if not whole or digits.shape != images.shape[:1]:
+        given = f"{digits.dtype} {list(digits.shape)}"
+        raise InputError(f"digits must be whole numbers [{len(images)}], not {given}")
+    low = int(digits.min())
+    high = int(digits.max())
+    if low < 0 or high >= digit_classes:
+        raise InputError(f"digits must be 0…{digit_classes - 1}, and there are {low}…{high}")
 
 
-def check_split(images: Any, digits: Any) -> None:
-    """Raise `InputError` unless images are ``uint8 [N, 28, 28]`` and digits ``int64 [N]`` in 0–9, N ≥ 1."""
-    if not all(hasattr(part, "is_cuda") for part in (images, digits)):
-        raise InputError("images and digits must be tensors: torch.from_numpy makes them from arrays")
-    image_type, digit_type = (f"{str(t.dtype).removeprefix('torch.')} {list(t.shape)}" for t in (images, digits))
-    if not image_type.startswith("uint8") or images.shape[1:] != (28, 28) or not len(images):
-        raise InputError(f"images must be uint8 [N, 28, 28], N at least 1, not {image_type}")
-    if digit_type != f"int64 [{len(images)}]":
-        raise InputError(f"digits must be int64 [{len(images)}], not {digit_type}")
-    if not 0 <= int(digits.min()) <= int(digits.max()) <= 9:
-        raise InputError(f"digits must be 0–9, not {int(digits.min())}…{int(digits.max())}")
+def check_network(model: nn.Module, sample: Any) -> None:
+    """Raise `InputError` unless a network takes a batch of samples and gives fitting outputs."""
+    if any(is_lazy(p) for p in model.parameters()):
+        raise InputError("the network has lazy layers: run a batch through it first")
+    if not any(p.requires_grad for p in model.parameters()):
+        raise InputError("the network has no parameter to train")
+    shapes = f"images {list(sample.image.shape)} and numbers {list(sample.number.shape)}"
+    trial = copy.deepcopy(model).eval()
+    try:
+        with torch.no_grad():
+            outputs = trial(sample.image, sample.number)
+    except Exception as error:  # a network may fail in any way
+        reason = str(error).partition("\n")[0]
+        raise InputError(f"the network does not take {shapes}: {reason}") from error
+    if not isinstance(outputs, tuple) or len(outputs) < 2:
+        raise InputError("the network must return two outputs: log_probs and logits")
+    log_probs = outputs[0].float()
+    if outputs[1].shape != sample.sum.shape:
+        wanted = list(sample.sum.shape)
+        raise InputError(f"the logits must be {wanted} for {shapes}, not {list(outputs[1].shape)}")
+    if not (log_probs.exp().sum(1) - 1).abs().max() <= 0.02:  # NaN is not below it
+        advice = "end the digit's head with log_softmax"
+        raise InputError(f"the network's first output must be log-probabilities: {advice}")
 
 
-def check_outputs(model: Any) -> None:
-    """Try a network; raise `InputError` unless its outputs are log-probabilities [B, 10] and logits [B, 19]."""
-    weight, was_training = next(model.parameters()).detach(), model.training
-    outputs = model.eval()(weight.new_zeros(2, 1, 28, 28), weight.new_zeros(2, 10))
-    model.train(was_training)
-    shapes = [list(output.shape) for output in outputs] if isinstance(outputs, tuple) else type(outputs).__name__
-    if shapes != [[2, 10], [2, 19]]:
-        raise InputError(f"the network must return log_probs [B, 10] and logits [B, 19], not {shapes} for B = 2")
-    if not (outputs[0].float().exp().sum(1) - 1).abs().max() <= 0.02:  # NaN is not below it
-        raise InputError("the network's first output must be log-probabilities: end the digit's head with log_softmax")
+def unwrapped(model: nn.Module) -> nn.Module:
+    """Return the network inside of what `torch.compile` or `DataParallel` made of it."""
+    if hasattr(model, "_orig_mod"):  # torch.compile's
+        return unwrapped(model._orig_mod)
+    if isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel):
+        return unwrapped(model.module)
+    return model
+
+
+def serialise(state: dict[str, Any]) -> bytes:
+    """Return a training's state as a file's bytes; raise `InputError` if it cannot be read back."""
+    for name, value in state["model"].items():
+        if not isinstance(value, Tensor):
+            raise InputError(f"the network's state {name!r} is no tensor and cannot be saved")
+    buffer = io.BytesIO()
+    try:
+        torch.save(state, buffer)
+        buffer.seek(0)
+        torch.load(buffer, weights_only=True)
+    except Exception as error:  # torch's reader and writer raise errors of many kinds
+        reason = str(error).partition("\n")[0]
+        raise InputError(f"this training cannot be saved: {reason}") from error
+    return buffer.getvalue()

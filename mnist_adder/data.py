@@ -1,36 +1,38 @@
-"""A sample ``(image, number, digit, sum)``, and what makes samples.
+"""A sample ``(image, number, digit, sum)``, and the data set that makes samples.
 
-`AdderDataset` is a `torch.utils.data.Dataset` for any `DataLoader`. `Loader` is for training: it keeps the whole
-data set on the device and makes whole batches there.
+`AdderDataset` is a `torch.utils.data.Dataset` and works with any `DataLoader`. `Loader` is the
+quick way through it: it asks the data set for a whole batch at a time.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.utils.data import Dataset, get_worker_info
+from torch.utils.data import Dataset
 
-from .augment import affine_maps, apply_affine
-from .checks import InputError, check_split
+from .checks import check_split
+from .errors import InputError
 
-MEAN, STD = 0.1307, 0.3081  # of MNIST's training pixels, scaled to 0…1
-DIGITS, NUMBERS, SUMS = 10, 10, 19
-PAIRS = [(digit, number) for digit in range(DIGITS) for number in range(NUMBERS)]
-MADE_AT_ONCE = 2048  # images
+MEAN = 0.1307  # of MNIST's training pixels, scaled to 0…1
+STD = 0.3081
+DIGITS = 10
+NUMBERS = 10
+SUMS = 19
 
-Pairs = Sequence[Sequence[int]]  # (digit, number)
+Pairs = Iterable[Sequence[int]]  # (digit, number)
 Target = Callable[[Tensor, Tensor], Tensor]
+Augment = Callable[[Tensor], Tensor]
 
 
 def add(digit: Tensor, number: Tensor) -> Tensor:
-    """The class that the network learns to give for a digit and a number, both int64: their sum, 0…18.
+    """Return digit + number: the operation that the network learns, 19 classes 0…18.
 
-    Another operation is another function as `Data.target`, such as ``lambda digit, number: digit - number + 9``;
-    its classes must be 0…18, too. Nothing else in this package knows the operation.
+    Another operation is another function of two int64 tensors, such as
+    ``lambda digit, number: digit - number + 9``. Nothing else in this package knows the operation.
     """
     return digit + number
 
@@ -41,25 +43,64 @@ class Sample(NamedTuple):
     image: Tensor  # float32 [1, 28, 28], normalised with MEAN and STD
     number: Tensor  # float32 [10], one-hot
     digit: Tensor  # int64 []
-    sum: Tensor  # float32 [19], one-hot; a `Loader` gives the class, int64 []
+    sum: Tensor  # float32 [19], one-hot
 
 
 class Split(NamedTuple):
     """Images as they are stored, and their digits."""
 
-    images: Tensor  # uint8 [N, 28, 28], 0 is paper and 255 is ink
+    images: Tensor  # uint8 [N, 28, 28] or [N, C, H, W]; 0 is paper and 255 is ink
     digits: Tensor  # int64 [N]
+
+
+def sum_table(target: Target, digit_classes: int, number_classes: int) -> Tensor:
+    """Return the right answer for each pair, int64 [digit_classes, number_classes].
+
+    Raise `InputError` if the operation gives anything but whole numbers from 0 up.
+    """
+    digit = torch.arange(digit_classes)[:, None]
+    number = torch.arange(number_classes)
+    sums = torch.as_tensor(target(digit, number))
+    whole = not (sums.is_floating_point() or sums.is_complex() or sums.dtype == torch.bool)
+    if sums.shape != (digit_classes, number_classes) or not whole or sums.min() < 0:
+        raise InputError(
+            "the operation must give a class 0, 1, 2, … for each digit and number:"
+            " shift it until its smallest result is 0"
+        )
+    return sums.long()
 
 
 @dataclass(frozen=True)
 class Data:
-    """What is trained on, what is tested on, and the name that every report of it carries."""
+    """What is trained on, what is tested on, and what the two outputs' classes are.
 
-    source: str  # "mnist", "digits", or a name of your own
+    Raise `InputError` for images, digits or an operation of another form.
+    """
+
+    source: str  # "mnist", "digits", or a name of your own, which every report bears
     train: Split
     test: Split
     fold: int | None = None  # `test` is this fold of the training set, which `train` lacks
     target: Target = add
+    digit_classes: int = DIGITS
+    number_classes: int = NUMBERS
+
+    def __post_init__(self) -> None:
+        for split in (self.train, self.test):
+            check_split(split.images, split.digits, self.digit_classes)
+        if self.train.images.shape[1:] != self.test.images.shape[1:]:
+            raise InputError("the training images and the test images must have the same size")
+        _ = self.sums  # an operation that cannot be used is refused here
+
+    @cached_property
+    def sums(self) -> Tensor:
+        """The right answer for each digit (row) and number (column), int64 [10, 10]."""
+        return sum_table(self.target, self.digit_classes, self.number_classes)
+
+    @property
+    def sum_classes(self) -> int:
+        """The number of classes of the second output: 19 for the sum of two digits."""
+        return int(self.sums.max()) + 1
 
     @property
     def split(self) -> str:
@@ -68,151 +109,128 @@ class Data:
 
 
 def normalise(images: Tensor) -> Tensor:
-    """``uint8 [B, 28, 28]`` to the network's ``float32 [B, 1, 28, 28]``; a float32 tensor, in 0…255, is overwritten."""
-    images = images.float()
-    # (images / 255 − MEAN) / STD, in one pass over the memory
-    return torch.add(torch.tensor(-MEAN / STD), images, alpha=1 / (255 * STD), out=images).unsqueeze(1)
+    """Return images in 0…255 as the network takes them: on MNIST with mean 0, deviation 1."""
+    return (images / 255 - MEAN) / STD
 
 
-def one_hot_number(number: Tensor) -> Tensor:
-    """``int64 [B]``, values 0–9, to ``float32 [B, 10]``."""
-    return F.one_hot(number, NUMBERS).float()
+def with_channel(images: Tensor) -> Tensor:
+    """Return images ``[B, H, W]`` as ``[B, 1, H, W]``; those with channels stay as they are."""
+    return images.unsqueeze(1) if images.dim() == 3 else images
 
 
-def derive_seed(*parts: int) -> int:
-    """One seed from several numbers, such as a run's seed and an epoch; other numbers give another seed."""
-    return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0]) >> 1
+def pair_table(pairs: Pairs, digit_classes: int = DIGITS, number_classes: int = NUMBERS) -> Tensor:
+    """Return a table, bool [10, 10], that is true at the given (digit, number) pairs."""
+    table = torch.zeros(digit_classes, number_classes, dtype=torch.bool)
+    for digit, number in pairs:
+        if not (0 <= digit < digit_classes and 0 <= number < number_classes):
+            raise InputError(f"there is no pair of the digit {digit} and the number {number}")
+        table[int(digit), int(number)] = True
+    return table
 
 
 class AdderDataset(Dataset[Sample]):
-    """Pairs every image with a number; gives ``(image, number, digit, sum)``, number and sum one-hot.
+    """Pair each image with a random number; give ``(image, number, digit, sum)``.
 
-    The numbers are fresh at each access, so that an image meets a new one in each epoch. They come from `seed`,
-    and in a `DataLoader`'s worker also from the worker's seed: workers draw differently, and a run repeats exactly
-    when the `DataLoader` is given a seeded `generator`.
+    The numbers are fresh at each access, so that an image meets a new one in each epoch. They come
+    from torch's global generator: ``torch.manual_seed`` makes them repeatable, and a `DataLoader`
+    seeds its workers differently by itself.
 
-    An index gives a sample; a list of indices, a slice or a bool mask gives a batch. So a `DataLoader` is fast with
-    ``batch_size=None, sampler=BatchSampler(RandomSampler(dataset), 128, drop_last=False)``.
+    An int as index gives one sample. A tensor, a list of ints or a slice gives a batch. The batch
+    is made on the device on which the images lie.
 
     Args:
-        images, digits: uint8 [N, 28, 28], 255 is ink; int64 [N], values 0–9. `InputError` for any others.
-        fixed_numbers: draw one number per image now, and keep it.
-        seed: decides the numbers.
+        images: uint8 [N, 28, 28] or [N, C, H, W], 255 is ink.
+        digits: whole numbers [N], 0…9.
         target: the operation to learn, see `add`.
+        withheld: (digit, number) pairs that are never served.
+        fixed_numbers: draw one number for each image now, and keep it.
+        transform: a function of one image uint8 [C, H, W], such as those of torchvision's v2.
+        augment: a function of a batch of images in 0…255, [B, C, H, W], such as `RandomAffine`.
+        digit_classes, number_classes: how many digits and numbers there are.
+
+    Raise `InputError` for images or digits of another form, or withheld pairs that leave a digit
+    without a number.
     """
 
     def __init__(
-        self, images: Tensor, digits: Tensor, *, fixed_numbers: bool = False, seed: int = 0, target: Target = add
+        self,
+        images: Tensor,
+        digits: Tensor,
+        *,
+        target: Target = add,
+        withheld: Pairs = (),
+        fixed_numbers: bool = False,
+        transform: Augment | None = None,
+        augment: Augment | None = None,
+        digit_classes: int = DIGITS,
+        number_classes: int = NUMBERS,
     ) -> None:
-        check_split(images, digits)
-        self.images, self.digits, self.seed, self.target = images, digits, seed, target
-        # NumPy's generator can be sent to the workers of a DataLoader, which PyTorch's cannot.
-        self._random = np.random.default_rng(seed)
-        self._worker_seed: int | None = None
-        self.numbers = self._draw(digits.shape) if fixed_numbers else None
+        check_split(images, digits, digit_classes)
+        device = images.device
+        self.images = with_channel(images)  # [N, 1, 28, 28]
+        self.digits = digits.long()
+        self.transform = transform
+        self.augment = augment
+        self.sums = sum_table(target, digit_classes, number_classes).to(device)
+        self.sum_classes = int(self.sums.max()) + 1
+        self.shown = ~pair_table(withheld, digit_classes, number_classes).to(device)
+        if not self.shown.any(1).all():
+            raise InputError("every digit needs a number that is not withheld")
+        self.numbers = self.draw_numbers(self.digits) if fixed_numbers else None
 
     def __len__(self) -> int:
         return len(self.digits)
 
-    def __getitem__(self, index: int | slice | Sequence[int] | Sequence[bool] | Tensor) -> Sample:
-        rows = torch.from_numpy(np.asarray(np.arange(len(self))[index]))
-        digit = self.digits[rows]
-        number = self._draw(digit.shape) if self.numbers is None else self.numbers[rows]
-        one_hot_sum = F.one_hot(self.target(digit, number), SUMS).float()  # [B, 19]
-        image = normalise(self.images[rows].view(-1, 28, 28)).view(*digit.shape, 1, 28, 28)
-        return Sample(image, one_hot_number(number), digit, one_hot_sum)
+    def __getitem__(self, index: int | slice | Sequence[int] | Tensor) -> Sample:
+        if not isinstance(index, slice) and torch.as_tensor(index).dim() == 0:
+            batch = self[[int(index)]]
+            return Sample(*(field[0] for field in batch))
+        image = self.images[index]  # uint8 [B, 1, 28, 28]
+        digit = self.digits[index]  # [B]
+        number = self.draw_numbers(digit) if self.numbers is None else self.numbers[index]  # [B]
+        sum = self.sums[digit, number]  # [B]
+        if self.transform is not None:
+            image = torch.stack([self.transform(one) for one in image])
+        if self.augment is not None:
+            image = self.augment(image)
+        image = normalise(image)
+        return Sample(
+            image=image,
+            number=F.one_hot(number, self.shown.shape[1]).to(image.dtype),
+            digit=digit,
+            sum=F.one_hot(sum, self.sum_classes).to(image.dtype),
+        )
 
-    def __getitems__(self, indices: Sequence[int]) -> list[Sample]:
-        """Samples cut from one gather: a stock `DataLoader` asks for a batch in this way."""
-        return [Sample(*fields) for fields in zip(*self[indices], strict=True)]
-
-    def _draw(self, shape: torch.Size) -> Tensor:
-        worker = get_worker_info()
-        if worker is not None and worker.seed != self._worker_seed:  # this worker's first access
-            self._worker_seed = worker.seed
-            self._random = np.random.default_rng((self.seed, worker.seed))
-        return torch.from_numpy(np.asarray(self._random.integers(NUMBERS, size=tuple(shape))))
-
-
-def pair_table(pairs: Pairs) -> Tensor:
-    """bool [10, 10], true at the given (digit, number) pairs."""
-    table = torch.zeros(DIGITS, NUMBERS, dtype=torch.bool)
-    for digit, number in pairs:
-        table[digit, number] = True
-    return table
+    def draw_numbers(self, digit: Tensor) -> Tensor:
+        """Return a random number for each digit, int64 [B]: uniform over those not withheld."""
+        shown = self.shown[digit]  # [B, 10]
+        draws = torch.rand(shown.shape, device=digit.device)
+        return draws.masked_fill(~shown, -1).argmax(1)
 
 
 class Loader:
-    """Serves a split in shuffled batches on its own device: `Sample`s whose sum is a class index.
+    """Yield shuffled batches of a data set, a whole batch at a time.
 
-    A batch is one gather on the device, then augmentation, normalisation and numbers, all batched. The last,
-    incomplete batch of an epoch is left out; each epoch has another order, so no image is left out for good.
-    Order, numbers and augmentation depend on `seed` and the epoch alone: call `set_epoch` before each one, as for
-    PyTorch's ``DistributedSampler``.
+    A stock `DataLoader` asks for one sample at a time, which takes many times as long (PyTorch's
+    issue 106704). The last, incomplete batch of an epoch is left out. Each epoch has another order,
+    so no image is left out for good. Without `shuffle`, all samples come in their order.
 
-    Args:
-        split: on the device that the batches are wanted on.
-        batch_size: of all processes together; each of them gets an equal part of every batch.
-        seed: decides order, numbers and augmentation, whatever the number of processes.
-        fixed_numbers: draw one number per image once, instead of afresh in each epoch.
-        affine: degrees, translate, scale and shear of `augment.affine_maps`.
-        withheld: (digit, number) pairs that are never served.
-        target: the operation to learn, see `add`.
-        rank, world_size: the number of this process, and how many there are.
-
-    `InputError` for a batch size that the split cannot fill or the processes cannot divide, or withheld pairs that
-    leave a digit without a number.
+    Raise `InputError` for a batch size that the data set cannot fill.
     """
 
-    def __init__(
-        self, split: Split, batch_size: int, *, seed: int = 0, fixed_numbers: bool = False,
-        affine: tuple[float, float, float, float] = (0, 0, 0, 0), withheld: Pairs = (), target: Target = add,
-        rank: int = 0, world_size: int = 1,
-    ) -> None:  # fmt: skip
-        if batch_size > len(split.digits):
-            raise InputError(f"batch size {batch_size} is larger than the training set ({len(split.digits)} images)")
-        if batch_size % world_size or batch_size < 2 * world_size:
-            raise InputError(f"batch size {batch_size} must give {world_size} processes equal parts of 2 or more")
-        self.shown = ~pair_table(withheld).to(split.digits.device)  # bool [10, 10]
-        if not self.shown.any(1).all():
-            raise InputError("every digit needs a number that is not withheld")
-        self.split, self.batch_size, self.seed, self.target = split, batch_size, seed, target
-        self.affine, self.rank, self.world_size = affine, rank, world_size
-        self.set_epoch(0)
-        self.numbers = self._draw_numbers(self._generator()) if fixed_numbers else None
+    def __init__(self, dataset: AdderDataset, batch_size: int, *, shuffle: bool = True) -> None:
+        if not 1 <= batch_size <= len(dataset):
+            raise InputError(f"batch size {batch_size} does not fit a set of {len(dataset)} images")
+        self.dataset = dataset
+        self.batch_size = batch_size
+        self.shuffle = shuffle
 
     def __len__(self) -> int:
-        return len(self.split.digits) // self.batch_size
-
-    def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch that the next iteration serves."""
-        self.epoch = epoch
+        whole, rest = divmod(len(self.dataset), self.batch_size)
+        return whole if self.shuffle or rest == 0 else whole + 1
 
     def __iter__(self) -> Iterator[Sample]:
-        images, digits = self.split
-        generator = self._generator()
-        order = torch.randperm(len(digits), generator=generator, device=digits.device)
-        numbers = self._draw_numbers(generator) if self.numbers is None else self.numbers
-        rows = order[: len(self) * self.batch_size][self.rank :: self.world_size]
-        digit, number = digits[rows], numbers[rows]
-        fields = [rows, one_hot_number(number), digit, self.target(digit, number)]
-        if any(self.affine):
-            draws = torch.rand(len(digits), 5, generator=generator, device=digits.device)
-            fields.append(affine_maps(draws, *self.affine).index_select(0, rows))
-        size = self.batch_size // self.world_size
-        # The images of several batches are made at once, because fewer and larger operations take less time.
-        many = max(1, MADE_AT_ONCE // self.batch_size) * size
-        for some, one_hot, digit, sum, *maps in zip(*(field.split(many) for field in fields), strict=True):
-            # index_select copies whole images; images[some] goes value by value and takes six times as long.
-            image = images.index_select(0, some)
-            image = normalise(apply_affine(image, *maps) if maps else image)
-            batches = zip(*(field.split(size) for field in (image, one_hot, digit, sum)), strict=True)
-            yield from map(Sample._make, batches)
-
-    def _generator(self) -> torch.Generator:
-        return torch.Generator(self.split.digits.device).manual_seed(derive_seed(self.seed, self.epoch))
-
-    def _draw_numbers(self, generator: torch.Generator) -> Tensor:
-        shown = self.shown[self.split.digits]  # [N, 10]
-        draws = torch.rand(shown.shape, generator=generator, device=shown.device)
-        return draws.masked_fill(~shown, -1).argmax(1)  # a draw can be 0: a withheld number must lie below
+        order = torch.randperm if self.shuffle else torch.arange
+        rows = order(len(self.dataset), device=self.dataset.digits.device)
+        for batch in rows.split(self.batch_size)[: len(self)]:
+            yield self.dataset[batch]

@@ -1,5 +1,7 @@
-"""Exhaustive evaluation: every image with all ten numbers, so that the answer has no sampling noise."""
+"""Exhaustive evaluation: every image with all ten numbers, without sampling noise."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
@@ -7,10 +9,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from .checks import check_split
-from .data import DIGITS, NUMBERS, AdderDataset, Split, Target, add, normalise
+from .data import Data, Pairs, normalise, pair_table, with_channel
 from .losses import total_loss
 from .models import TwoInputNet
+
+PAIRS_AT_ONCE = {"cpu": 1250, "other": 25_000}  # a CPU's caches are small
 
 
 class Mistake(NamedTuple):
@@ -34,90 +37,155 @@ class Evaluation:
     predicted_sums: Tensor  # int64 [N, 10]
     digit_loss: float  # mean over the 10 N pairs, in nats
     sum_loss: float
+    digit_classes: int
 
     @cached_property
     def digit_right(self) -> Tensor:
-        """bool [N, 10]."""
+        """Whether each digit is right, bool [N, 10]."""
         return self.predicted_digits == self.digits[:, None]
 
     @cached_property
     def sum_right(self) -> Tensor:
-        """bool [N, 10]."""
+        """Whether each sum is right, bool [N, 10]."""
         return self.predicted_sums == self.sums
+
+    @cached_property
+    def both_right(self) -> Tensor:
+        """Whether both outputs are right, bool [N, 10]."""
+        return self.digit_right & self.sum_right
 
     @property
     def metrics(self) -> dict[str, float]:
-        """Losses in nats and the accuracies over all pairs."""
-        everywhere = torch.ones(DIGITS, NUMBERS, dtype=torch.bool)
-        return {"digit_loss": self.digit_loss, "sum_loss": self.sum_loss} | self.accuracies(everywhere)
+        """Losses in nats, and the accuracies over all pairs as fractions."""
+        all_pairs = torch.ones(self.digit_classes, self.sums.shape[1], dtype=torch.bool)
+        losses = {"digit_loss": self.digit_loss, "sum_loss": self.sum_loss}
+        return losses | self.accuracies(all_pairs)
 
     def accuracies(self, pairs: Tensor) -> dict[str, float]:
-        """Accuracies over some (digit, number) pairs, bool [10, 10], as fractions; joint is both outputs right."""
+        """Return accuracies over some (digit, number) pairs, bool [10, 10], as fractions."""
         chosen = pairs[self.digits]  # [N, 10]
-        parts = self.digit_right, self.sum_right, self.digit_right & self.sum_right
-        digit, sum, joint = (right[chosen].double().mean().item() for right in parts)
-        accuracies = {"digit": digit, "sum": sum, "joint": joint, "product": digit * sum}  # product: system C's "total"
-        return {f"{name}_accuracy": value for name, value in accuracies.items()}
+        digit = self.digit_right[chosen].double().mean().item()
+        sum = self.sum_right[chosen].double().mean().item()
+        joint = self.both_right[chosen].double().mean().item()
+        return {
+            "digit_accuracy": digit,
+            "sum_accuracy": sum,
+            "joint_accuracy": joint,
+            "product_accuracy": digit * sum,  # what published system C calls "total"
+        }
+
+    def measure(self, withheld: Pairs = ()) -> dict[str, float]:
+        """Return the metrics; where pairs were withheld, also those on them and on the others."""
+        metrics = self.metrics
+        if withheld:
+            table = pair_table(withheld, self.digit_classes, self.sums.shape[1])
+            for name, pairs in (("withheld", table), ("shown", ~table)):
+                accuracies = self.accuracies(pairs)
+                metrics.update({f"{name}_{key}": value for key, value in accuracies.items()})
+        return metrics
 
     @property
     def confusion(self) -> Tensor:
-        """int64 [10, 10]: how many pairs of each true digit (row) were read as each digit (column)."""
-        cells = self.digits[:, None] * DIGITS + self.predicted_digits
-        return cells.flatten().bincount(minlength=DIGITS**2).view(DIGITS, DIGITS)
+        """How many pairs of each digit (row) were read as each digit (column), int64 [10, 10]."""
+        classes = self.digit_classes
+        cells = self.digits[:, None] * classes + self.predicted_digits
+        return cells.flatten().bincount(minlength=classes**2).view(classes, classes)
 
     @property
     def truth_table(self) -> Tensor:
-        """float64 [10, 10]: the share of right sums for each digit (row) and number (column)."""
-        right = torch.zeros(DIGITS, NUMBERS, dtype=torch.float64)
+        """The share of right sums for each digit (row) and number (column), float64 [10, 10]."""
+        right = torch.zeros(self.digit_classes, self.sums.shape[1], dtype=torch.float64)
         right.index_add_(0, self.digits, self.sum_right.double())
-        return right / self.digits.bincount(minlength=DIGITS)[:, None]
+        return right / self.digits.bincount(minlength=self.digit_classes)[:, None]
 
     @property
     def mistakes(self) -> list[Mistake]:
         """Every pair with an output wrong, in the order of the images."""
-        rows, numbers = (~(self.digit_right & self.sum_right)).nonzero(as_tuple=True)
-        truth = rows, numbers, self.digits[rows], self.sums[rows, numbers]
-        predicted = self.predicted_digits[rows, numbers], self.predicted_sums[rows, numbers]
-        return [Mistake(*row) for row in torch.stack([*truth, *predicted], 1).tolist()]
+        found = []
+        for index, number in (~self.both_right).nonzero().tolist():
+            mistake = Mistake(
+                index=index,
+                number=number,
+                digit=int(self.digits[index]),
+                sum=int(self.sums[index, number]),
+                predicted_digit=int(self.predicted_digits[index, number]),
+                predicted_sum=int(self.predicted_sums[index, number]),
+            )
+            found.append(mistake)
+        return found
+
+
+@contextmanager
+def evaluation_mode(model: nn.Module) -> Iterator[None]:
+    """Put a network into evaluation mode; afterwards, each module has its own mode again."""
+    modes = {module: module.training for module in model.modules()}
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
 
 
 @torch.inference_mode()
-def evaluate(
-    model: nn.Module, split: Split | AdderDataset, *, target: Target = add, batch_size: int | None = None
-) -> Evaluation:
-    """Evaluate a network on every image of a split with all ten numbers.
+def evaluate(model: nn.Module, data: Data, *, batch_size: int | None = None) -> Evaluation:
+    """Evaluate a network on every image of ``data.test`` with all ten numbers.
 
     The CNN of a `TwoInputNet` runs once per image; another network runs on all ten pairs of it.
+    Outputs beyond the first two are left alone. The network may be on any device and of any
+    precision.
 
     Args:
-        model: on any device; its training mode is left as it was.
-        split: uint8 [N, 28, 28] and int64 [N]; or an `AdderDataset`, with its own target. `InputError` for any other.
-        target: the operation that the network was trained for, see `data.add`.
-        batch_size: images at a time (default: 125 on the CPU, whose caches are small, and 2,500 elsewhere).
+        model: takes images and one-hot numbers, returns log_probs and logits.
+        data: gives the images, and the operation that makes the right answers.
+        batch_size: images at a time.
     """
-    if isinstance(split, AdderDataset):
-        split, target = Split(split.images, split.digits), split.target
-    check_split(*split)
-    weight, was_training = next(model.parameters()), model.training
-    model.eval()
-    images, digits = (part.to(weight.device) for part in split)
-    sums = target(digits[:, None], torch.arange(NUMBERS, device=weight.device))  # [N, 10]
-    batch_size = batch_size or (125 if weight.device.type == "cpu" else 2500)
-    predicted_digits, predicted_sums, losses = [], [], []
-    for image, digit, sum in zip(*(part.split(batch_size) for part in (images, digits, sums)), strict=True):
-        count = len(digit)
-        image = normalise(image).to(weight.dtype)
-        number = torch.eye(NUMBERS, device=weight.device, dtype=weight.dtype).repeat(count, 1)  # [10 B, 10]
-        if isinstance(model, TwoInputNet):
-            features = model.features(image)  # [B, F]
-            log_probs, logits = model.combine(features.repeat_interleave(NUMBERS, 0), number)
-        else:
-            log_probs, logits = model(image.repeat_interleave(NUMBERS, 0), number)
-        part = total_loss(log_probs.float(), digit.repeat_interleave(NUMBERS), logits.float(), sum.flatten())
-        losses.append(torch.stack([part.digit, part.sum]) * count)
-        predicted_digits.append(log_probs.argmax(1).view(count, NUMBERS))
-        predicted_sums.append(logits.argmax(1).view(count, NUMBERS))
-    model.train(was_training)
-    digit_loss, sum_loss = (torch.stack(losses).cpu().double().sum(0) / len(digits)).tolist()
-    predictions = (torch.cat(predicted).cpu() for predicted in (predicted_digits, predicted_sums))
-    return Evaluation(digits.cpu(), sums.cpu(), *predictions, digit_loss, sum_loss)
+    weight = next(model.parameters(), torch.zeros(0))
+    device = weight.device
+    sums = data.sums.to(device)
+    images = with_channel(data.test.images).to(device)  # [N, 1, 28, 28]
+    digits = data.test.digits.long().to(device)  # [N]
+    numbers = torch.eye(
+        data.number_classes, dtype=weight.dtype, device=device
+    )  # a one-hot each row
+    if batch_size is None:
+        pairs = PAIRS_AT_ONCE.get(device.type, PAIRS_AT_ONCE["other"])
+        batch_size = max(1, pairs // data.number_classes)
+
+    predicted_digits = []
+    predicted_sums = []
+    digit_loss = 0.0
+    sum_loss = 0.0
+    with evaluation_mode(model):
+        for rows in torch.arange(len(digits), device=device).split(batch_size):
+            image = normalise(images[rows]).to(weight.dtype)
+            log_probs, logits = _all_pairs(model, image, numbers)  # [10 B, 10], [10 B, 19]
+            digit = digits[rows].repeat_interleave(data.number_classes)  # [10 B]
+            sum = sums[digits[rows]].flatten()  # [10 B]
+            losses = total_loss(log_probs.float(), digit, logits.float(), sum)
+            digit_loss += losses.digit.double() * len(rows)
+            sum_loss += losses.sum.double() * len(rows)
+            predicted_digits.append(log_probs.argmax(1))
+            predicted_sums.append(logits.argmax(1))
+
+    shape = (len(digits), data.number_classes)
+    return Evaluation(
+        digits=digits.cpu(),
+        sums=sums[digits].cpu(),
+        predicted_digits=torch.cat(predicted_digits).view(shape).cpu(),
+        predicted_sums=torch.cat(predicted_sums).view(shape).cpu(),
+        digit_loss=float(digit_loss) / len(digits),
+        sum_loss=float(sum_loss) / len(digits),
+        digit_classes=data.digit_classes,
+    )
+
+
+def _all_pairs(model: nn.Module, image: Tensor, numbers: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the first two outputs for images [B, …] with each of the one-hot numbers [10, 10]."""
+    repeated = numbers.repeat(len(image), 1)  # [10 B, 10]
+    if isinstance(model, TwoInputNet):
+        features = model.features(image)  # [B, F]
+        outputs = model.combine(features.repeat_interleave(len(numbers), 0), repeated)
+    else:
+        outputs = model(image.repeat_interleave(len(numbers), 0), repeated)
+    return outputs[0], outputs[1]

@@ -1,81 +1,130 @@
-"""Looking inside a network: its layers, what one output sees of the image, and its autograd graph."""
+"""Looking inside a network: layers, what one output sees of the image, autograd graph."""
 
 import contextlib
 import copy
 import io
-from collections import namedtuple
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
-from graphviz import ExecutableNotFound
-from torch import nn
+from graphviz import Digraph, ExecutableNotFound
+from torch import Tensor, nn
 from torchsummary import summary
 from torchviz import make_dot
 
-from .checks import InputError
 from .data import NUMBERS
+from .errors import InputError
+from .models import parameter_count
 
-SIDE = 28  # pixels
-# The jump is the distance of neighbouring outputs and the field is the side of what one output sees, both in pixels.
-Field = namedtuple("Field", "layer kernel stride padding output jump field")
+IMAGE_SHAPE = (1, 28, 28)
+
+
+class Field(NamedTuple):
+    """What one output of a layer sees. Lengths are along one side of the image, in pixels."""
+
+    layer: str
+    kernel: int
+    stride: int
+    padding: int | str
+    output: int  # the side of what the layer returns
+    jump: int  # the distance of neighbouring outputs
+    field: int  # the side of what one output sees
 
 
 def layer_table(model: nn.Module) -> str:
-    """torchsummary's table of the layers of a network with the two inputs: output shapes and parameters."""
-    model = copy.deepcopy(model).cpu().float().eval()  # the made-up batch must not reach the original
-    # torchsummary 1.5.1 fails where a module has several inputs or outputs. So it gets one input, the pixels and then
-    # the number, and modules without children only. It counts only parameters that are called weight or bias.
-    view = nn.Sequential(*(layer for layer in model.modules() if not list(layer.children())))
-    view.forward = lambda x: model(x[:, :-NUMBERS].view(-1, 1, SIDE, SIDE), x[:, -NUMBERS:])
-    for layer in view:
-        if not hasattr(layer, "weight") and list(layer.parameters()):
-            layer.weight = nn.utils.parameters_to_vector(layer.parameters())
+    """Return torchsummary's table of a network's ``cnn``, then its other parts and all parameters.
+
+    torchsummary 1.5.1 fails on a network with two inputs, so it is given the CNN. A network without
+    a part named ``cnn`` is only printed.
+    """
+    lines = []
+    for name, part in model.named_children():
+        lines.append(f"\n{name}, {parameter_count(part):,} parameters:")
+        lines.append(_summary(part) if name == "cnn" else str(part))
+    lines.append(f"\nall parameters: {parameter_count(model):,}")
+    return "\n".join(lines).strip()
+
+
+def _summary(cnn: nn.Module) -> str:
+    """Return torchsummary's table of a CNN; the CNN and the random generators stay as they are."""
+    cnn = copy.deepcopy(cnn).cpu().float().eval()
     with contextlib.redirect_stdout(io.StringIO()) as table, torch.random.fork_rng(devices=[]):
-        summary(view, (SIDE**2 + NUMBERS,), device="cpu")
+        summary(cnn, IMAGE_SHAPE, device="cpu")
     return table.getvalue().strip("\n")
 
 
-def receptive_fields(cnn: nn.Module) -> list[Field]:
-    """The receptive field after each convolution and pooling layer, in the order of the modules.
+def receptive_fields(cnn: nn.Module, image_shape: tuple[int, ...] = IMAGE_SHAPE) -> list[Field]:
+    """Return the receptive field after each convolution and pooling layer, in order of use.
 
-    With kernel k, stride s and the jump j before the layer, the field grows by (k − 1) · j and the jump becomes
-    j · s (Araujo, Norris, Sim 2019, "Computing receptive fields of convolutional neural networks", eq. 1 and 2).
+    With kernel k, dilation d, stride s and the jump j before the layer, the field grows by (k − 1)
+    · d · j and the jump becomes j · s (Araujo, Norris, Sim 2019, "Computing receptive fields of
+    convolutional neural networks", eq. 1 and 2). Raise `InputError` for a kernel that is not square
+    or adaptive pooling, which have no such single figure.
     """
-    rows, side, jump, field = [], SIDE, 1, 1
+    rows: list[Field] = []
+
+    def record(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        kernel = _side(layer, "kernel_size")
+        stride = _side(layer, "stride")
+        dilation = _side(layer, "dilation") if hasattr(layer, "dilation") else 1
+        padding = layer.padding if isinstance(layer.padding, str) else _side(layer, "padding")
+        jump = rows[-1].jump if rows else 1
+        field = (rows[-1].field if rows else 1) + (kernel - 1) * dilation * jump
+        field = min(field, image_shape[-1])
+        name = type(layer).__name__
+        rows.append(Field(name, kernel, stride, padding, output.shape[-1], jump * stride, field))
+
+    cnn = copy.deepcopy(cnn).cpu().float().eval()
     for layer in cnn.modules():
+        if isinstance(layer, nn.AdaptiveAvgPool2d | nn.AdaptiveMaxPool2d):
+            raise InputError(f"{type(layer).__name__} has no receptive field of one size")
         if isinstance(layer, nn.Conv2d | nn.MaxPool2d | nn.AvgPool2d):
-            sizes = layer.kernel_size, layer.stride, layer.padding
-            kernel, stride, padding = (size if isinstance(size, int) else size[0] for size in sizes)
-            field += (kernel - 1) * jump
-            jump *= stride
-            side = (side + 2 * padding - kernel) // stride + 1
-            rows.append(Field(type(layer).__name__, kernel, stride, padding, side, jump, min(field, SIDE)))
+            layer.register_forward_hook(record)
+    with torch.no_grad():
+        cnn(torch.zeros(1, *image_shape))
     return rows
 
 
+def _side(layer: nn.Module, name: str) -> int:
+    """Return a layer's setting for both sides of the image; raise `InputError` if they differ."""
+    value = getattr(layer, name)
+    sides = {value} if isinstance(value, int) else set(value)
+    if len(sides) > 1:
+        raise InputError(
+            f"{type(layer).__name__} has {name} {value}: its two sides see differently"
+        )
+    return sides.pop()
+
+
 def receptive_field_table(cnn: nn.Module) -> str:
-    """The receptive field after each convolution and pooling layer, as a text with a line for each."""
-    rows = [Field._fields, *receptive_fields(cnn)]
-    return "\n".join(f"{row[0]:14}" + "".join(f"{value:>9}" for value in row[1:]) for row in rows)
+    """Return the receptive fields as a text with a line for each layer."""
+    lines = []
+    for row in (Field._fields, *receptive_fields(cnn)):
+        values = "".join(f"{value:>9}" for value in row[1:])
+        lines.append(f"{row[0]:14}{values}")
+    return "\n".join(lines)
 
 
-def autograd_graph(model: nn.Module):
-    """torchviz's graph of one forward pass, a `graphviz.Digraph`: parameters blue, operations grey, outputs green."""
+def autograd_graph(model: nn.Module) -> Digraph:
+    """Return torchviz's graph: parameters blue, operations grey, outputs green."""
     model = copy.deepcopy(model).cpu().float().eval()
-    outputs = model(torch.zeros(2, 1, SIDE, SIDE), torch.eye(NUMBERS)[:2])
+    outputs = model(torch.zeros(2, *IMAGE_SHAPE), torch.eye(NUMBERS)[:2])
     return make_dot(outputs, params=dict(model.named_parameters()))
 
 
 def save_graph(model: nn.Module, path: str | Path) -> Path:
-    """Write the autograd graph's source to `path` (``.gv``), draw a PNG beside it, and return the picture's path.
+    """Write the autograd graph to `path` (.gv), draw a PNG beside it, return the PNG's path.
 
-    Without the program ``dot`` it says so and returns the source's path. `InputError` if `path` is a folder.
+    Without the program ``dot`` it says so and returns the source's path. Raise `InputError` if
+    `path` is a folder.
     """
-    if Path(path).is_dir():
+    path = Path(path)
+    if path.is_dir():
         raise InputError(f"{path} is a folder: name a file in it, such as graph.gv")
-    path = Path(path).with_suffix(".gv")
+    path = path.with_suffix(".gv")
+    graph = autograd_graph(model)
     try:
-        return Path(autograd_graph(model).render(path, outfile=path.with_suffix(".png")))
+        return Path(graph.render(path, outfile=path.with_suffix(".png")))
     except ExecutableNotFound:
         print(f"{path} is not drawn: the program dot is not installed (apt-get install graphviz)")
         return path

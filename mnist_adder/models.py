@@ -1,74 +1,63 @@
 """Our networks: the CNN that reads the digit, the three adders, and how the two inputs meet."""
 
-import copy
-import importlib
-from collections.abc import Callable
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .checks import InputError
 from .data import DIGITS, NUMBERS, SUMS
-from .recipes import MODELS
-
-Network = str | nn.Module | Callable[[], nn.Module]
 
 
 class TwoInputNet(nn.Module):
     """A network with two inputs, an image and a number, and two outputs, the digit and the sum.
 
-    `features` is all that is computed from the image alone, and `combine` joins it with a number. So the evaluation can
-    show every image all ten numbers and run the CNN only once per image.
+    `features` is all that is computed from the image alone, and `combine` joins it with a number.
+    So the evaluation can show every image all ten numbers and run the CNN only once per image.
     """
 
-    memory_format = torch.channels_last  # the layout in which a CPU runs its convolutions fastest
-
     def features(self, image: Tensor) -> Tensor:
-        """``[B, 1, 28, 28]`` to ``[B, F]``."""
+        """Return what the image alone decides: ``[B, 1, 28, 28]`` to ``[B, F]``."""
         raise NotImplementedError
 
     def combine(self, features: Tensor, number: Tensor) -> tuple[Tensor, Tensor]:
-        """``[B, F]`` and the one-hot ``[B, 10]`` to the two outputs, as `forward` returns them."""
+        """Return the two outputs of features ``[B, F]`` and the one-hot number ``[B, 10]``."""
         raise NotImplementedError
 
     def forward(self, image: Tensor, number: Tensor) -> tuple[Tensor, Tensor]:
-        """The log_probs of the digit [B, 10] and the logits of the sum [B, 19].
+        """Return the log_probs of the digit [B, 10] and the logits of the sum [B, 19].
 
-        `image` is float [B, 1, 28, 28], normalised, and `number` float [B, 10], one-hot. `ValueError` for other shapes or
-        dtypes; values are not looked at, because that would wait for the device.
+        `image` is float [B, 1, 28, 28], normalised, and `number` float [B, 10], one-hot.
         """
-        for name, tensor, shape in (("image", image, (1, 28, 28)), ("number", number, (NUMBERS,))):
-            if not tensor.is_floating_point() or tensor.shape[1:] != shape:
-                wanted = ", ".join(map(str, ("B", *shape)))
-                dtype = str(tensor.dtype).removeprefix("torch.")
-                raise ValueError(f"{name} must be float [{wanted}], not {dtype} {list(tensor.shape)}")
-        if image.shape[0] != number.shape[0]:
-            raise ValueError(f"{image.shape[0]} images came with {number.shape[0]} numbers")
         return self.combine(self.features(image), number)
 
 
-def conv_block(inputs: int, outputs: int, *, kernel: int = 3, stride: int = 1, padding: int = 1) -> list[nn.Module]:
-    """Convolution, BatchNorm, ReLU; no bias, because BatchNorm has its own."""
-    conv = nn.Conv2d(inputs, outputs, kernel, stride, padding, bias=False)
-    return [conv, nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)]
+def conv_block(
+    inputs: int, outputs: int, *, kernel: int = 3, stride: int = 1, padding: int = 1
+) -> list[nn.Module]:
+    """Return convolution, BatchNorm, ReLU; without a bias, because BatchNorm has its own."""
+    return [
+        nn.Conv2d(inputs, outputs, kernel, stride, padding, bias=False),
+        nn.BatchNorm2d(outputs),
+        nn.ReLU(inplace=True),
+    ]
 
 
-def pooled_block(inputs: int, outputs: int, **sizes: int) -> list[nn.Module]:
-    """`conv_block` with a 2×2 max-pool right after the convolution: the rest then has a quarter of the work."""
-    conv, *rest = conv_block(inputs, outputs, **sizes)
-    return [conv, nn.MaxPool2d(2), *rest]
+def pooled_block(
+    inputs: int, outputs: int, *, kernel: int = 3, stride: int = 1, padding: int = 1
+) -> list[nn.Module]:
+    """Return `conv_block` with a 2×2 max-pool after the convolution: less work for the rest."""
+    conv, norm, relu = conv_block(inputs, outputs, kernel=kernel, stride=stride, padding=padding)
+    return [conv, nn.MaxPool2d(2), norm, relu]
 
 
 class DigitCNN(nn.Sequential):
-    """``[B, 1, 28, 28]`` to ten digit logits ``[B, 10]``."""
+    """Read the digit: images ``[B, 1, 28, 28]`` to ten digit logits ``[B, 10]``."""
 
     def __init__(self) -> None:
         super().__init__(
             *conv_block(1, 16, kernel=5, stride=2, padding=0),  # [B, 16, 12, 12]
             *conv_block(16, 16),
             *pooled_block(16, 16),  # [B, 16, 6, 6]
-            *conv_block(16, 32),
+            *conv_block(16, 32),  # [B, 32, 6, 6]
             *pooled_block(32, 32, padding=0),  # [B, 32, 2, 2]
             nn.Flatten(),  # [B, 128]
             nn.Linear(128, DIGITS),
@@ -89,41 +78,47 @@ class QuickCNN(nn.Sequential):
 
 
 class AdderMLP(nn.Module):
-    """The adder that the published systems have: an MLP on the concatenated inputs. It memorises a table.
+    """The adder that the published systems have: an MLP on the concatenated inputs.
 
-    It is given the digit's probabilities, sharpened until they are nearly one-hot, because a digit that is
-    60 % a 4 must be added as a 4. The gradient passes the sharpening unchanged ("straight-through", Bengio et al.
-    2013, "Estimating or propagating gradients through stochastic neurons"): so sharp a softmax would stop it.
+    It memorises a table. It is given the digit's probabilities, sharpened until they are nearly
+    one-hot, because a digit that is 60 % a 4 must be added as a 4. So sharp a softmax would stop
+    the gradient, so the gradient goes round it ("straight-through", Bengio et al. 2013, "Estimating
+    or propagating gradients through stochastic neurons").
     """
 
     SHARPNESS = 5.0  # an inverse temperature
 
-    def __init__(self, hidden: int = 32) -> None:
+    def __init__(
+        self, hidden: int = 32, *, digits: int = DIGITS, numbers: int = NUMBERS, sums: int = SUMS
+    ) -> None:
         super().__init__()
         self.layers = nn.Sequential(
-            nn.Linear(DIGITS + NUMBERS, hidden),
+            nn.Linear(digits + numbers, hidden),
             nn.BatchNorm1d(hidden),  # with it, the MLP learns the sums in fewer epochs
             nn.ReLU(inplace=True),
-            nn.Linear(hidden, SUMS),
+            nn.Linear(hidden, sums),
         )
 
     def forward(self, log_probs: Tensor, number: Tensor) -> Tensor:
-        """``[B, 10]`` and the one-hot ``[B, 10]`` to logits of the sum ``[B, 19]``."""
+        """Return logits [B, 19] of the sum of log_probs [B, 10] and a one-hot number [B, 10]."""
         probs = log_probs.exp()
-        # The value of `digit` is the sharpened distribution, and its gradient is that of `probs`.
-        digit = probs + ((self.SHARPNESS * log_probs).softmax(1) - probs).detach()
+        sharp = (self.SHARPNESS * log_probs).softmax(1)
+        digit = (
+            probs + (sharp - probs).detach()
+        )  # the value is that of sharp, the gradient of probs
         return self.layers(torch.cat([digit, number], 1))  # [B, 20] → [B, 19]
 
 
 class NumberLine(nn.Module):
-    """The adder that learns to add: each digit and each number has a learned place on a line, 21 parameters in all.
+    """The adder that learns to add: each digit and each number has a learned place on a line.
 
-    With the digit's place a_d, the number's b_n and a sharpness k, p(s) = Σ_d p(d) · softmax_s(−k (s − 9 − a_d − b_n)²).
-    The places begin near 0, so that every sum is first expected in the middle, at 9.
+    With the digit's place a_d, the number's place b_n and a sharpness k, p(s) = Σ_d p(d) ·
+    softmax_s(−k (s − 9 − a_d − b_n)²): 21 parameters in all. The places begin near 0, so that every
+    sum is first expected in the middle, at 9.
 
-    The parameters are scaled so that the places learn quickly and k follows slowly, up to a ceiling of 2. Where k
-    grows before the places are in order, a wrong digit can explain a sum better than the right one, and the CNN then
-    learns to read that digit.
+    The parameters are scaled so that the places learn quickly and k follows slowly, up to a ceiling
+    of 2. Where k grows before the places are in order, a wrong digit can explain a sum better than
+    the right one, and the CNN then learns to read that digit.
     """
 
     def __init__(self) -> None:
@@ -133,100 +128,93 @@ class NumberLine(nn.Module):
         self.sharpness = nn.Parameter(torch.tensor(-18.0))
 
     def places(self) -> tuple[Tensor, Tensor]:
-        """The places of the digits [10] and of the numbers [10]; equal steps of 1 add exactly."""
+        """Return the places of the digits [10] and of the numbers [10]; steps of 1 add exactly."""
         return 2 * self.digit_places, 2 * self.number_places
 
     def forward(self, log_probs: Tensor, number: Tensor) -> Tensor:
-        """``[B, 10]`` and the one-hot ``[B, 10]`` to log-probabilities of the sum ``[B, 19]``."""
-        digits, numbers = self.places()
-        k = 2 * torch.sigmoid(self.sharpness / 5)  # 0.05 at first
-        place = 9 + digits[:, None] + numbers  # [digit, number]
-        distance = torch.arange(SUMS, device=place.device) - place[:, :, None]  # [digit, number, sum]
-        table = (-k * distance**2).log_softmax(2)
+        """Return log_probs [B, 19] of the sum of log_probs [B, 10] and a one-hot number [B, 10]."""
+        digit_places, number_places = self.places()
+        sums = torch.arange(SUMS, device=log_probs.device)
+        sharpness = 2 * torch.sigmoid(self.sharpness / 5)  # 0.05 at first
+        expected = 9 + digit_places[:, None] + number_places  # [10, 10]: a digit each row
+        distance = sums - expected[:, :, None]  # [10, 10, 19]
+        table = (-sharpness * distance**2).log_softmax(2)  # log p(sum | digit, number)
         given_digit = torch.einsum("bn,dns->bds", number, table)  # [B, 10, 19]
-        return (log_probs.unsqueeze(2) + given_digit).logsumexp(1)
+        joint = log_probs[:, :, None] + given_digit  # log p(digit, sum)
+        return joint.logsumexp(1)  # [B, 19]
 
 
 class ExactAdder(nn.Module):
     """The adder that knows: the exact distribution of the sum, without a parameter.
 
-    The number is known, so log p(sum = s) = log p(digit = s − number): the digit's ten log-probabilities,
-    shifted up by the number, and −∞ for the nine sums that no digit can make.
+    The number is known, so p(sum = s) = p(digit = s − number): the digit's ten log-probabilities,
+    shifted up by the number.
     """
 
+    IMPOSSIBLE = -100.0  # log-probability of the nine sums that no digit can make; e⁻¹⁰⁰ is 0
+
     def forward(self, log_probs: Tensor, number: Tensor) -> Tensor:
-        """``[B, 10]`` and the one-hot ``[B, 10]`` to log-probabilities of the sum ``[B, 19]``."""
-        sums = torch.arange(DIGITS, device=number.device) + number.argmax(1, keepdim=True)  # [B, 10]
-        impossible = log_probs.new_full((number.shape[0], SUMS), -torch.inf)
+        """Return log_probs [B, 19] of the sum of log_probs [B, 10] and a one-hot number [B, 10]."""
+        digits = torch.arange(DIGITS, device=number.device)
+        sums = digits + number.argmax(1, keepdim=True)  # [B, 10]
+        impossible = log_probs.new_full((len(number), SUMS), self.IMPOSSIBLE)
         return impossible.scatter(1, sums, log_probs)
 
 
 class AdderNet(TwoInputNet):
     """The CNN reads the digit, and what it read meets the number in the adder.
 
-    `cnn` makes digit logits ``[B, 10]`` of ``[B, 1, 28, 28]``; `adder` makes logits of the sum ``[B, 19]`` of the digit's
-    log_probs ``[B, 10]`` and the one-hot number ``[B, 10]``. (Log-probabilities are logits, too.)
+    Args: cnn: makes digit logits ``[B, 10]`` of images ``[B, 1, 28, 28]``; `DigitCNN` by default.
+        adder: makes logits of the sum ``[B, 19]`` of the digit's log_probs ``[B, 10]`` and the
+        one-hot number ``[B, 10]``; `AdderMLP` by default. (Log-probabilities are logits, too.)
     """
-
-    CNN, ADDER = DigitCNN, AdderMLP
 
     def __init__(self, cnn: nn.Module | None = None, adder: nn.Module | None = None) -> None:
         super().__init__()
-        self.cnn = self.CNN() if cnn is None else cnn
-        self.adder = self.ADDER() if adder is None else adder
+        self.cnn = DigitCNN() if cnn is None else cnn
+        self.adder = AdderMLP() if adder is None else adder
+        self.to(memory_format=torch.channels_last)  # a CPU runs these convolutions fastest in it
 
     def features(self, image: Tensor) -> Tensor:
         return F.log_softmax(self.cnn(image), 1)  # [B, 10]
 
     def combine(self, features: Tensor, number: Tensor) -> tuple[Tensor, Tensor]:
-        return features, self.adder(features, number)
+        return features, self.adder(features, number)  # [B, 10], [B, 19]
 
 
 class QuickNet(AdderNet):
     """`AdderNet` with the quick CNN."""
 
-    CNN = QuickCNN
+    def __init__(self) -> None:
+        super().__init__(cnn=QuickCNN())
 
 
 class NumberLineNet(AdderNet):
     """`AdderNet` with the number line."""
 
-    ADDER = NumberLine
+    def __init__(self) -> None:
+        super().__init__(adder=NumberLine())
 
 
 class ExactAdderNet(AdderNet):
     """`AdderNet` with the adder that has no parameter."""
 
-    ADDER = ExactAdder
+    def __init__(self) -> None:
+        super().__init__(adder=ExactAdder())
 
 
-def build(model: Network) -> nn.Module:
-    """A network from a name in `recipes.MODELS`, "package.module:Name", or any function or class that makes one.
+class Rescale(nn.Module):
+    """Return ``scale · x + shift``: for a network that normalises its pixels in another way."""
 
-    A network itself is copied, with its weights. `InputError` for anything that makes no network.
-    """
-    if isinstance(model, nn.Module):
-        return copy.deepcopy(model)
-    if isinstance(model, str):
-        module, _, name = MODELS.get(model, model).partition(":")
-        try:
-            model = getattr(importlib.import_module(module), name)
-        except (ImportError, AttributeError, ValueError) as error:
-            raise InputError(f"there is no network {module}:{name} ({error})") from error
-    network = model() if callable(model) else None
-    if not isinstance(network, nn.Module):
-        raise InputError(f"{model!r} makes no network: it must return an nn.Module")
-    return network
+    def __init__(self, scale: float, shift: float) -> None:
+        super().__init__()
+        self.scale = scale
+        self.shift = shift
 
-
-def name_of(model: Network) -> str:
-    """A network as "package.module:Name"."""
-    if isinstance(model, str):
-        return MODELS.get(model, model)
-    maker = type(model) if isinstance(model, nn.Module) else model
-    return f"{maker.__module__}:{maker.__qualname__}"
+    def forward(self, x: Tensor) -> Tensor:
+        return self.scale * x + self.shift
 
 
 def parameter_count(model: nn.Module) -> int:
-    """The number of values that training changes."""
+    """Return the number of values that training changes."""
     return sum(p.numel() for p in model.parameters() if p.requires_grad)

@@ -1,5 +1,6 @@
-"""Figures from plain data: a history, tables, pictures. This module knows neither models nor training."""
+"""Figures from plain data: a history, tables, pictures."""
 
+import io
 from collections.abc import Mapping, Sequence
 from itertools import groupby
 from typing import Any
@@ -10,117 +11,200 @@ from matplotlib import colormaps, rc_context, ticker
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
-# Okabe and Ito's colours, told apart by readers with any colour vision; line styles tell train from test.
-BLUE, ORANGE, GREEN, RED = "#0072B2", "#E69F00", "#009E73", "#D55E00"
+from .data import AdderDataset, Data, Pairs, Sample
+from .evaluation import Evaluation
+from .training import Row
+
+# Okabe and Ito's colours, told apart by readers with any colour vision.
+BLUE = "#0072B2"
+ORANGE = "#E69F00"
+GREEN = "#009E73"
+RED = "#D55E00"
 COLOURS = {"digit": BLUE, "sum": ORANGE, "joint": GREEN}
-STYLE = {"axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "grid.alpha": 0.3}
-STYLE |= {"legend.frameon": False, "figure.dpi": 120, "figure.constrained_layout.use": True}
-TICKS = np.array([float(f"{step}e{power}") for power in range(-6, 3) for step in (1, 2, 5)])  # of logarithmic axes
-LEAST = 1e-4  # the smallest share of wrong answers that is drawn, because a logarithmic axis has no zero
-Accuracies = Mapping[str, Mapping[str, Sequence[float]]]
+MARKERS = {"digit": "o", "sum": "s", "joint": "^"}  # tell lines apart that lie on one another
+STYLE = {
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.alpha": 0.3,
+    "legend.frameon": False,
+    "figure.dpi": 120,
+    "figure.constrained_layout.use": True,
+}
+TICKS = np.array([step * 10.0**power for power in range(-6, 3) for step in (1, 2, 5)])
+LEAST = 1e-4  # the smallest share of wrong answers that is drawn: a logarithmic axis has no zero
 
 
 class Figure(matplotlib.figure.Figure):
-    """A figure that pyplot does not keep: a notebook draws it once, and it takes no memory when it is dropped."""
+    """A figure that pyplot does not keep: it takes no memory once it is dropped."""
 
     def show(self, warn: bool = True) -> None:
-        """Draw the figure into the notebook or, from a script, in a window; return when the window is closed."""
+        """Draw the figure into the notebook or, from a script, in a window until that is closed."""
         from matplotlib import pyplot
 
         pyplot.figure(FigureClass=lambda **_: self)  # pyplot's new figure is this one
         pyplot.show()
 
 
+def png(figure: Figure) -> bytes:
+    """Return a figure as a PNG, without the software's version: the same figure, the same bytes."""
+    picture = io.BytesIO()
+    figure.savefig(picture, format="png", metadata={"Software": None})
+    return picture.getvalue()
+
+
+def run_figures(
+    data: Data, history: Sequence[Row], evaluation: Evaluation, withheld: Pairs = ()
+) -> dict[str, Figure]:
+    """Return every figure of a run's folder, by name."""
+    source = f"{data.source}, {data.split}"
+    samples = AdderDataset(
+        data.train.images[:24],
+        data.train.digits[:24],
+        target=data.target,
+        digit_classes=data.digit_classes,
+        number_classes=data.number_classes,
+    )
+    return {
+        "samples": sample_grid(samples[:], f"{data.source}, training"),
+        "curves": curves(history, source),
+        "mistakes": mistakes(data.test.images, evaluation.mistakes, source),
+        "truth_table": truth_table(evaluation.truth_table, source, withheld),
+        "confusion": confusion(evaluation.confusion, source),
+    }
+
+
 @rc_context(STYLE)
 def image_grid(images: Any, titles: Sequence[str], heading: str, columns: int = 8) -> Figure:
-    """Pictures ``[N, 28, 28]`` in rows, each under a title of its own."""
-    rows = -(-len(images) // columns) or 1
-    figure = Figure(figsize=(1.35 * columns, 1.62 * rows + 0.5))
+    """Draw pictures ``[N, H, W]`` or ``[N, C, H, W]`` in rows, each under a title of its own."""
+    images = np.asarray(images, np.float32)
+    if images.ndim == 4:
+        images = images.mean(1)  # colours as grey
+    height, width = images.shape[1:]
+    rows = max(1, -(-len(images) // columns))
+    across = width + 5  # pixels of a picture with its margin
+    down = height + 12
+    figure = Figure(figsize=(1.35 * columns * width / height, 1.62 * rows + 0.5))
     figure.suptitle(heading)
     axes = figure.subplots()  # one for all pictures takes much less memory than one for each
     axes.axis("off")
-    axes.set(xlim=(0, 33 * columns), ylim=(40 * rows, 0))  # in pixels of the pictures
+    axes.set(xlim=(0, across * columns), ylim=(down * rows, 0))
     for place, (image, title) in enumerate(zip(images, titles, strict=True)):
-        left, top = 33 * (place % columns) + 2, 40 * (place // columns) + 12
-        axes.imshow(np.asarray(image).reshape(28, 28), cmap="gray_r", extent=(left, left + 28, top + 28, top))
-        axes.text(left + 14, top - 1, title, ha="center", va="bottom", fontsize=10)
+        row, column = divmod(place, columns)
+        left = across * column + 2
+        top = down * row + 12
+        axes.imshow(image, cmap="gray_r", extent=(left, left + width, top + height, top))
+        axes.text(left + width / 2, top - 1, title, ha="center", va="bottom", fontsize=10)
     return figure
 
 
-def sample_grid(images: Any, digits: Any, numbers: Any, sums: Any, source: str) -> Figure:
-    """Samples under "digit, number → sum": images ``[N, 28, 28]`` or ``[N, 1, 28, 28]``, and class indices ``[N]``."""
-    titles = [f"{int(d)}, {int(n)} → {int(s)}" for d, n, s in zip(digits, numbers, sums, strict=True)]
-    return image_grid(images, titles, f"An image and a number in, the digit and the sum out ({source})")
+def sample_grid(batch: Sample, source: str) -> Figure:
+    """Draw a batch of samples, each under "digit, number → sum"."""
+    numbers = batch.number.argmax(1)
+    sums = batch.sum.argmax(1)
+    titles = [
+        f"{int(digit)}, {int(number)} → {int(sum)}"
+        for digit, number, sum in zip(batch.digit, numbers, sums, strict=True)
+    ]
+    heading = f"An image and a number in, the digit and the sum out ({source})"
+    return image_grid(batch.image.cpu(), titles, heading)
 
 
 def mistakes(images: Any, wrong: Sequence[Any], source: str, most: int = 24) -> Figure:
-    """The truth and the answer for `evaluation.Mistake`s; `images` is the whole split ``[N, 28, 28]``."""
+    """Draw the truth and the answer for `evaluation.Mistake`s; `images` is the whole split."""
     groups = [list(group) for _, group in groupby(wrong, lambda mistake: mistake.index)]
-    # An image is drawn once: the first with its first wrong number, the next with its second, and so on.
+    # An image is drawn once: the first with its first wrong number, the next with its second, …
     shown = [group[place % len(group)] for place, group in enumerate(groups[:most])]
-    titles = [f"{m.digit}, {m.number} → {m.sum}\nsaid {m.predicted_digit}, {m.predicted_sum}" for m in shown]
-    heading = f"{len(wrong)} wrong pairs, on {len(groups)} images ({source})\n"
-    heading += "digit, number → sum; below: the digit and the sum that the network said"
-    return image_grid([images[m.index] for m in shown], titles, heading)
+    titles = [
+        f"{m.digit}, {m.number} → {m.sum}\nsaid {m.predicted_digit}, {m.predicted_sum}"
+        for m in shown
+    ]
+    heading = (
+        f"{len(wrong)} wrong pairs, on {len(groups)} images ({source})\n"
+        "digit, number → sum; below: the digit and the sum that the network said"
+    )
+    return image_grid(images[[m.index for m in shown]], titles, heading)
 
 
 @rc_context(STYLE)
-def curves(history: Sequence[dict[str, float]], source: str) -> Figure:
-    """Losses, accuracies and learning rate by epoch: dashed lines for training, solid ones for testing."""
-    figure = Figure(figsize=(13, 4.2))
+def curves(history: Sequence[Mapping[str, float]], source: str) -> Figure:
+    """Draw losses, accuracies and rate by epoch: dashed for training, solid for testing."""
+    figure = Figure(figsize=(15, 4.6))
+    loss_axes, accuracy_axes, rate_axes = figure.subplots(1, 3, width_ratios=(3, 3, 2))
     epochs = [row["epoch"] for row in history]
-    *left, right = figure.subplots(1, 3, width_ratios=(3, 3, 2))
-    right.plot(epochs, [row["lr"] for row in history], "o-", color=BLUE, markersize=4)
-    right.set(ylabel="rate at the end of the epoch", title="Learning rate", ylim=(0, None))
-    _epoch_axis(right, epochs)
-    for axes, label in zip(left, ("loss (nats)", "accuracy"), strict=True):
-        measure = label.split()[0]
-        for split, line, fill in (("train", "o--", "none"), ("test", "o-", "full")):
-            for part in ("digit", "sum") if measure == "loss" else COLOURS:
-                values = np.array([row[f"{split}_{part}_{measure}"] for row in history])
-                drawn = values if measure == "loss" else np.maximum(1 - values, LEAST)
-                style = {"color": COLOURS[part], "markersize": 4, "fillstyle": fill}
-                axes.plot(epochs, drawn, line, label=f"{split} {part}", **style)
-        axes.set_title(f"{measure.capitalize()} ({source})")
-        axes.legend(ncols=2, fontsize=9)
-        _log_axis(axes, label)
-        _epoch_axis(axes, epochs)
+    _curves_of(loss_axes, history, "loss", ("digit", "sum"))
+    loss_axes.set_title(f"Loss ({source})")
+    _curves_of(accuracy_axes, history, "accuracy", ("digit", "sum", "joint"))
+    accuracy_axes.set_title(f"Accuracy ({source});\neach further nine takes the same height")
+    rate_axes.plot(epochs, [row["lr"] for row in history], "o-", color=BLUE, markersize=4)
+    rate_axes.set(title="Learning rate", ylabel="rate at the end of the epoch", ylim=(0, None))
+    _log_axis(loss_axes, "loss (nats)")
+    _log_axis(accuracy_axes, "accuracy")
+    for axes in (loss_axes, accuracy_axes, rate_axes):
+        axes.set(xlabel="epoch", xlim=(epochs[0] - 0.5, epochs[-1] + 0.5))
+        whole = ticker.MaxNLocator(steps=(1, 2, 5, 10), integer=True, min_n_ticks=1)
+        axes.xaxis.set_major_locator(whole)
     return figure
 
 
-def _epoch_axis(axes: Axes, epochs: Sequence[float]) -> None:
-    """Ticks at whole epochs, and half an epoch of room on both sides."""
-    axes.set(xlabel="epoch", xlim=(epochs[0] - 0.5, epochs[-1] + 0.5))
-    axes.xaxis.set_major_locator(ticker.MaxNLocator(steps=(1, 2, 5, 10), integer=True, min_n_ticks=1))
+def _curves_of(
+    axes: Axes, history: Sequence[Mapping[str, float]], measure: str, parts: Sequence[str]
+) -> None:
+    """Draw a loss or an accuracy of some outputs; an accuracy as the share that is wrong."""
+    epochs = [row["epoch"] for row in history]
+    for split, line, fill in (("train", "--", "none"), ("test", "-", "full")):
+        for index, part in enumerate(parts):
+            values = np.array([row[f"{split}_{part}_{measure}"] for row in history])
+            if measure == "accuracy":
+                values = np.maximum(1 - values, LEAST)
+            axes.plot(
+                epochs,
+                values,
+                line + MARKERS[part],
+                color=COLOURS[part],
+                label=f"{split} {part}",
+                fillstyle=fill,
+                markersize=7
+                - 2 * index,  # a line on top of another leaves that one's marks visible
+                linewidth=3 - index,
+                alpha=0.8,
+            )
+    axes.legend(ncols=2, fontsize=9)
 
 
 def _log_axis(axes: Axes, label: str) -> None:
-    """A logarithmic axis around the data. For an accuracy the data is the share wrong: each nine has equal room."""
+    """Make an axis logarithmic. An accuracy's is that of the share wrong, upside down."""
     low, high = axes.dataLim.intervaly
-    ticks = TICKS[max(0, np.searchsorted(TICKS, low, "right") - 1) : np.searchsorted(TICKS, high) + 1]
-    name = f"{label}, on a logarithmic axis" + " of the share wrong" * (label == "accuracy")
-    axes.set(yscale="log", ylabel=name, ylim=(ticks[0] / 1.1, ticks[-1] * 1.1))
+    first = max(0, np.searchsorted(TICKS, low, "right") - 1)
+    ticks = TICKS[first : np.searchsorted(TICKS, high) + 1]
+    accuracy = label == "accuracy"
+    texts = [f"{100 * (1 - tick):.4g} %" if accuracy else f"{tick:g}" for tick in ticks]
+    axes.set(yscale="log", ylabel=label, ylim=(ticks[0] / 1.1, ticks[-1] * 1.1))
     axes.minorticks_off()
-    axes.set_yticks(ticks, [f"{100 * (1 - tick):.4g} %" if label == "accuracy" else f"{tick:g}" for tick in ticks])
-    axes.yaxis.set_inverted(label == "accuracy")
+    axes.set_yticks(ticks, texts)
+    axes.yaxis.set_inverted(accuracy)
 
 
 def truth_table(table: Any, source: str, withheld: Sequence[Sequence[int]] = ()) -> Figure:
-    """The share of right sums for each digit and number, ``[10, 10]``; pairs withheld are framed."""
+    """Draw the share of right sums for each pair, ``[10, 10]``; withheld pairs are framed."""
     shares = 100 * np.asarray(table)
-    axes = _cells(shares, np.vectorize("{:.1f}".format)(shares), min(99.0, np.nanmin(shares)), 100, "cividis")
+    low = min(99.0, np.nanmin(shares))
+    axes = _cells(shares, np.vectorize("{:.1f}".format)(shares), low, 100, "cividis")
     note = f"\n(framed: the {len(withheld)} pairs withheld from training)" if withheld else ""
-    axes.set(xlabel=f"number{note}", title=f"Right sums, % ({source})")
+    title = f"Right sums in % ({source});\nthe darkest colour is {low:.1f} %, the lightest 100 %"
+    axes.set(xlabel=f"number{note}", title=title)
     for digit, number in withheld:
-        axes.add_patch(Rectangle((number - 0.46, digit - 0.46), 0.92, 0.92, fill=False, edgecolor=RED, linewidth=2.5))
+        corner = (number - 0.46, digit - 0.46)
+        frame = Rectangle(corner, 0.92, 0.92, fill=False, edgecolor=RED, linewidth=2.5)
+        axes.add_patch(frame)
     axes.figure.colorbar(axes.images[0], ax=axes, shrink=0.8)
     return axes.figure
 
 
 def confusion(matrix: Any, source: str) -> Figure:
-    """What each digit was read as, counted in pairs ``[10, 10]``; only the mistakes are coloured."""
+    """Draw what each digit was read as, in pairs ``[10, 10]``; only the mistakes are coloured."""
     counts = np.asarray(matrix)
-    wrong = np.where(np.eye(10, dtype=bool), np.nan, counts)
+    wrong = np.where(np.eye(len(counts), dtype=bool), np.nan, counts)
     texts = np.where(counts, np.vectorize("{:,}".format)(counts), "")
     axes = _cells(wrong, texts, 0, max(1, np.nanmax(wrong)), "Blues")
     axes.set(xlabel="read as", title=f"Digits, in (image, number) pairs ({source})")
@@ -129,53 +213,41 @@ def confusion(matrix: Any, source: str) -> Figure:
 
 @rc_context(STYLE)
 def _cells(values: np.ndarray, texts: np.ndarray, low: float, high: float, colours: str) -> Axes:
-    """A 10×10 picture with a row for each digit and a text in each cell, white on dark cells."""
-    axes = Figure(figsize=(7.2, 5.4)).subplots()
-    picture = axes.imshow(values, colormaps[colours].with_extremes(bad="white"), vmin=low, vmax=high, aspect="auto")
+    """Draw a table with a row for each digit and a text in each cell, white on dark cells."""
+    rows, columns = values.shape
+    figure = Figure(figsize=(max(7.2, 0.6 * columns), max(5.6, 0.45 * rows)))
+    axes = figure.subplots()
+    colormap = colormaps[colours].with_extremes(bad="white")
+    picture = axes.imshow(values, colormap, vmin=low, vmax=high, aspect="auto")
     axes.grid(False)
-    axes.set(xticks=range(10), yticks=range(10), ylabel="digit")
-    for (row, column), light in np.ndenumerate(picture.to_rgba(values)[..., :3].sum(-1)):
-        colour = "white" if light < 1.5 else "black"
-        axes.text(column, row, texts[row, column], ha="center", va="center", color=colour, fontsize=9)
+    axes.set(xticks=range(columns), yticks=range(rows), ylabel="digit")
+    brightness = picture.to_rgba(values)[..., :3].sum(-1)
+    for row, column in np.ndindex(rows, columns):
+        colour = "white" if brightness[row, column] < 1.5 else "black"
+        text = texts[row, column]
+        axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=9)
     return axes
 
 
 @rc_context(STYLE)
-def lr_range(rates: Any, losses: Any, smoothed: Any, suggestion: float | None, recipe_lr: float, source: str) -> Figure:
-    """The loss while the rate rises, the rate suggested and the recipe's rate."""
+def lr_range(
+    rates: Any,
+    losses: Any,
+    smoothed: Any,
+    suggestion: float | None,
+    recipe_lr: float,
+    source: str,
+) -> Figure:
+    """Draw the loss while the rate rises, the rate suggested and the recipe's rate."""
     axes = Figure(figsize=(7.2, 4.2)).subplots()
     axes.plot(rates, losses, color=BLUE, alpha=0.25, linewidth=1, label="each batch")
     axes.plot(rates, smoothed, color=BLUE, linewidth=2, label="smoothed")
     if suggestion is not None:
         axes.axvline(suggestion, color=RED, label=f"suggested: {suggestion:.2g}")
     axes.axvline(recipe_lr, color=GREEN, linestyle="--", label=f"the recipe's: {recipe_lr:g}")
-    axes.set(xscale="log", xlabel="learning rate", ylabel="loss (nats)", title=f"Range test ({source})")
-    axes.set_ylim(0, 1.6 * max(smoothed[0], np.median(smoothed)))  # a loss that blows up runs off the top
+    axes.set(xscale="log", xlabel="learning rate", ylabel="loss (nats)")
+    axes.set_title(f"Range test ({source})")
+    # A loss that blows up runs off the top.
+    axes.set_ylim(0, 1.6 * max(smoothed[0], np.median(smoothed)))
     axes.legend(fontsize=9)
-    return axes.figure
-
-
-@rc_context(STYLE)
-def comparison(accuracies: Accuracies, published: Accuracies, source: str) -> Figure:
-    """Accuracies of recipes: a dot for each run, a bar for their mean, a diamond for a published one (in %)."""
-    parts = [part for part in (*COLOURS, "withheld_sum") if any(part in runs for runs in accuracies.values())]
-    axes = Figure(figsize=(max(7, 4 + 1.3 * len(accuracies)), 4.6)).subplots()
-    for index, part in enumerate(parts):
-        colour = COLOURS.get(part, RED)
-        axes.plot([], [], ".-", color=colour, label=f"{part.replace('_', ' ')}: each run, and their mean")
-        for place, (recipe, runs) in enumerate(accuracies.items()):
-            place += 0.22 * (index - (len(parts) - 1) / 2)
-            for value in published.get(recipe, {}).get(part, ()):
-                axes.plot(place, 1 - value / 100, "D", color=colour, fillstyle="none", markersize=8)
-            if part in runs:
-                wrong = np.maximum(1 - np.asarray(runs[part]), LEAST)
-                axes.plot([place] * len(wrong), wrong, ".", color=colour, alpha=0.6)
-                axes.plot([place - 0.09, place + 0.09], [wrong.mean()] * 2, color=colour, linewidth=2.5)
-    if any(recipe in published for recipe in accuracies):
-        axes.plot([], [], "D", color="gray", fillstyle="none", label="published for that system")
-    axes.set_title(f"Recipes compared ({source})")
-    axes.set_xticks(range(len(accuracies)), list(accuracies))
-    axes.grid(False, axis="x")
-    _log_axis(axes, "accuracy")
-    axes.legend(fontsize=9, loc="upper left", bbox_to_anchor=(1, 1))
     return axes.figure

@@ -1,17 +1,19 @@
 """The learning-rate range test."""
 
 import math
-from typing import NamedTuple
+from dataclasses import replace
+from itertools import chain, repeat
+from typing import Any, NamedTuple
 
-import torch
+from torch.optim.lr_scheduler import ExponentialLR
 
-from .checks import InputError
 from .data import Data
-from .devices import place
-from .models import Network, build
-from .optim import make_optimizer
+from .errors import InputError
 from .recipes import Recipe
-from .training import make_loader, train_step
+from .training import Training
+
+LOWEST = 1e-5
+HIGHEST = 10.0
 
 
 class LRRange(NamedTuple):
@@ -23,44 +25,60 @@ class LRRange(NamedTuple):
     suggestion: float | None  # None where the loss never fell
 
 
-def lr_range(
-    recipe: Recipe, data: Data, *, model: Network | None = None, device: torch.device | str = "cpu", seed: int = 0,
-    lowest: float = 1e-5, highest: float = 10.0, steps: int = 200,
-) -> LRRange:  # fmt: skip
+class RangeTraining(Training):
+    """A training whose rate rises exponentially from `LOWEST` to `HIGHEST` in `steps` steps."""
+
+    def __init__(self, recipe: Recipe, data: Data, steps: int, **settings: Any) -> None:
+        self.growth = (HIGHEST / LOWEST) ** (1 / (steps - 1))
+        super().__init__(replace(recipe, lr=LOWEST), data, **settings)
+
+    def make_scheduler(self) -> ExponentialLR:
+        return ExponentialLR(self.optimizer, self.growth)
+
+
+def lr_range(recipe: Recipe, data: Data, *, steps: int = 200, **settings: Any) -> LRRange:
     """Train while the rate rises exponentially, and find where the loss falls fastest.
 
-    The range test of Smith 2017, "Cyclical learning rates for training neural networks", section 3.3. The losses are
-    smoothed exponentially, with the bias of the first values corrected (Kingma and Ba 2015, section 3). The suggestion
-    is the middle of the third of a decade in which the smoothed loss falls most on its way to its lowest value. The
-    test ends early when the smoothed loss passes four times its lowest value, or the loss is not finite. The arguments
-    are those of `training.fit`. `InputError` for rates or `steps` out of range, or a loss that is not finite at the start.
+    The range test of Smith 2017, "Cyclical learning rates for training neural networks", section
+    3.3. The losses are smoothed exponentially, with the bias of the first values corrected (Kingma
+    and Ba 2015, section 3). The suggestion is the middle of the third of a decade in which the
+    smoothed loss falls most on its way to its lowest value. The test ends early when the smoothed
+    loss passes four times its lowest value. `settings` are those of `Training`. Raise `InputError`
+    for fewer than 20 steps, or a loss that is not finite at the start.
     """
-    if not (0 < lowest < highest < math.inf and steps >= 20):
-        raise InputError("a range test needs 0 < lowest rate < highest rate and 20 steps or more")
-    torch.manual_seed(seed)
-    network = place(build(recipe.model if model is None else model), device).train()
-    loader, optimizer = make_loader(recipe, data, device, seed=seed), make_optimizer(recipe, network)
-    growth = (highest / lowest) ** (1 / (steps - 1))
+    if steps < 20:
+        raise InputError("a range test needs 20 steps or more")
+    training = RangeTraining(recipe, data, steps, **settings)
+    samples = chain.from_iterable(repeat(training.loader))  # one epoch after the other
     memory = 1 - 20 / steps  # the smoothing looks back over about a twentieth of the steps
-    rates, losses, smoothed, average = [], [], [], 0.0
-    for step in range(steps):
-        if step % len(loader) == 0:
-            loader.set_epoch(1 + step // len(loader))
-            samples = iter(loader)
-        for group in optimizer.param_groups:
-            group["lr"] = lowest * growth**step
-        loss = train_step(network, next(samples), recipe, optimizer)[2].total.item()
+    average = 0.0
+    rates = []
+    losses = []
+    smoothed = []
+    for step, sample in zip(range(steps), samples, strict=False):
+        rate = training.scheduler.get_last_lr()[0]
+        loss = training.train_step(sample)["loss"].item()
         if not math.isfinite(loss):
             break
         average = memory * average + (1 - memory) * loss
-        rates.append(lowest * growth**step)
+        rates.append(rate)
         losses.append(loss)
         smoothed.append(average / (1 - memory ** (step + 1)))
         if smoothed[-1] > 4 * min(smoothed):
             break
-    if not losses:
+    return LRRange(rates, losses, smoothed, suggest(rates, smoothed, training.growth))
+
+
+def suggest(rates: list[float], smoothed: list[float], growth: float) -> float | None:
+    """Return the middle of the third of a decade in which the loss falls most."""
+    if not rates:
         raise InputError("the loss is not finite before the first step: begin with other weights")
     span = round(math.log(10 ** (1 / 3), growth))  # steps
-    starts = range(smoothed.index(min(smoothed)) + 1 - span)
-    fall, start = max(((smoothed[i] - smoothed[i + span], i) for i in starts), default=(0, 0))
-    return LRRange(rates, losses, smoothed, rates[start + span // 2] if fall > 0 else None)
+    best_fall = 0.0
+    suggestion = None
+    for start in range(smoothed.index(min(smoothed)) + 1 - span):
+        fall = smoothed[start] - smoothed[start + span]
+        if fall > best_fall:
+            best_fall = fall
+            suggestion = rates[start + span // 2]
+    return suggestion

@@ -1,88 +1,151 @@
-"""The recipes: named, complete experiments. This file imports no torch, so that ``--help`` is quick."""
+"""The recipes: named, complete experiments."""
 
+import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any
 
-from .checks import check_recipe
+import numpy as np
+from torch import nn
 
-# Each of our networks by a short name, and where it is defined. Any "package.module:Name" does as well.
-MODELS = {
-    "adder": "mnist_adder.models:AdderNet",
-    "quick": "mnist_adder.models:QuickNet",
-    "number-line": "mnist_adder.models:NumberLineNet",
-    "exact-adder": "mnist_adder.models:ExactAdderNet",
-}
+from .augment import RandomAffine
+from .data import Augment
+from .errors import InputError
+from .models import AdderNet, ExactAdderNet, NumberLineNet, QuickNet
 
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """All that a training needs besides data, device and seed. `InputError` for settings that `checks` does not allow."""
+    """All that a training needs besides data, device and seed.
+
+    Args:
+        name: of the reports and of the run's folder.
+        about: one line for the command line's help.
+        model: what makes the network when it is called: a class, or a function without arguments.
+        epochs: on MNIST and on data of your own.
+        digits_epochs: on the bundled digits, a set 42 times smaller; None for `epochs`.
+        batch_size: images in a step.
+        optimizer: the name of a class in `torch.optim`.
+        optimizer_options: its arguments besides the rate, as a dict; kept as a tuple of pairs.
+        lr: the learning rate; with the schedule "one-cycle", its highest value.
+        schedule: "constant", or "one-cycle": up to `lr` and then down to 0.
+        pct_start: the share of the steps in which the rate of a one-cycle schedule rises.
+        digit_weight: of the digit's loss in the total.
+        sum_weight: of the sum's loss in the total.
+        label_smoothing: of the digit's loss, see `total_loss`.
+        fixed_numbers: draw one number for each image once, instead of afresh in each epoch.
+        augment: a function of a batch of training images, see `AdderDataset`.
+    """
 
     name: str
     about: str = ""
-    model: str | Callable[[], Any]  # a name in `MODELS`, "package.module:Name", or what makes a network
-    epochs: int | Mapping[str, int]  # the same for all data, or by the name of the data source
-
+    model: Callable[[], nn.Module]
+    epochs: int
+    digits_epochs: int | None = None
     batch_size: int = 128
-    optimizer: str = "SGD"  # a class of torch.optim
-    optimizer_options: Mapping[str, Any] = field(default_factory=dict)  # its arguments besides lr
-    lr: float  # the peak, unless the schedule is "constant"
+    optimizer: str = "SGD"
+    optimizer_options: Mapping[str, Any] | tuple[tuple[str, Any], ...] = ()
+    lr: float
     schedule: str = "constant"
-    pct_start: float = 0.3  # share of a one-cycle schedule in which the rate rises
-    averaging: str | None = None
-    averaged_share: float = 0.25  # the last share of the steps, over which the weights are averaged
-
-    digit_weight: float = 1.0  # of the two parts of the loss
+    pct_start: float = 0.3
+    digit_weight: float = 1.0
     sum_weight: float = 1.0
-    label_smoothing: float = 0.0  # of the digit's loss
-
-    fixed_numbers: bool = False  # one number per image, drawn once
-    degrees: float = 0.0  # augmentation, see `augment.affine_maps`
-    translate: float = 0.0
-    scale: float = 0.0
-    shear: float = 0.0
+    label_smoothing: float = 0.0
+    fixed_numbers: bool = False
+    augment: Augment | None = None
 
     def __post_init__(self) -> None:
-        check_recipe(self, MODELS)
+        pairs = dict(self.optimizer_options).items()
+        object.__setattr__(self, "optimizer_options", tuple((k, _plain(v)) for k, v in pairs))
+        for field in fields(self):
+            object.__setattr__(self, field.name, _plain(getattr(self, field.name)))
+        for name in ("epochs", "digits_epochs", "batch_size"):
+            count = getattr(self, name)
+            if not (name == "digits_epochs" and count is None) and not _whole(count):
+                raise InputError(f"{name} must be a whole number from 1 up, not {count!r:.40}")
+        if not isinstance(self.lr, int | float) or not 0 < self.lr < math.inf:
+            raise InputError(f"lr, the learning rate, must be above 0, not {self.lr!r:.40}")
 
-    def length(self, source: str) -> int:
-        """The number of epochs on a data source; another source has MNIST's, or else the longest."""
-        if isinstance(self.epochs, Mapping):
-            return self.epochs.get(source, self.epochs.get("mnist", max(self.epochs.values())))
+    def epochs_on(self, source: str) -> int:
+        """Return the number of epochs on a data source."""
+        if source == "digits" and self.digits_epochs is not None:
+            return self.digits_epochs
         return self.epochs
 
+    def settings(self) -> dict[str, Any]:
+        """Return all but name, about and model as plain data, as a run's config has it."""
+        names = [f.name for f in fields(self) if f.name not in ("name", "about", "model")]
+        settings = {name: describe(getattr(self, name)) for name in names}
+        settings["optimizer_options"] = {k: describe(v) for k, v in self.optimizer_options}
+        return settings
+
+
+def describe(value: Any) -> Any:
+    """Return plain data as it is, and a class, a function or an object in words."""
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if is_dataclass(value) and not isinstance(value, type):
+        return repr(value)
+    if not hasattr(value, "__qualname__"):
+        value = type(value)
+    return f"{value.__module__}:{value.__qualname__}"
+
+
+def _whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+
+
+def _plain(value: Any) -> Any:
+    """Return a NumPy number as Python's: a checkpoint holds plain data only."""
+    return value.item() if isinstance(value, np.generic) else value
+
+
+SGD_OPTIONS = {"momentum": 0.9, "nesterov": True, "weight_decay": 5e-4, "fused": True}
 
 ADDER = Recipe(
     name="adder",
     about="ours: a small CNN, a learned adder, one-cycle SGD, affine augmentation",
-    model="adder",
-    epochs={"mnist": 55, "digits": 80},
-    optimizer_options={"momentum": 0.9, "nesterov": True, "weight_decay": 5e-4},
+    model=AdderNet,
+    epochs=55,
+    digits_epochs=80,
+    optimizer_options=SGD_OPTIONS,
     lr=0.1,
     schedule="one-cycle",
     pct_start=0.2,
     sum_weight=0.1,  # the sum's gradient reaches the CNN, where it is noisier than the digit's
-    degrees=12,
-    translate=0.07,
-    scale=0.12,
-    shear=7,
+    augment=RandomAffine(degrees=12, translate=0.07, scale=0.12, shear=7),
+)
+NUMBER_LINE = replace(
+    ADDER,
+    name="number-line",
+    about="ours with an adder of 21 parameters that learns to add: places on a line",
+    model=NumberLineNet,
+    sum_weight=1.0,
+)
+EXACT_ADDER = replace(
+    ADDER,
+    name="exact-adder",
+    about="ours with the adder that has no parameter: the bound for every learned one",
+    model=ExactAdderNet,
+    sum_weight=1.0,
+)
+SUMS_ONLY = replace(
+    EXACT_ADDER,
+    name="sums-only",
+    about="the exact adder, trained on the sum's loss alone, without a digit label",
+    digit_weight=0.0,
 )
 SPEEDRUN = Recipe(
-    name="speedrun", about="the published headline in two epochs: a quicker CNN, smoothed labels, no augmentation",
-    model="quick", epochs={"mnist": 2, "digits": 30}, batch_size=256, lr=0.5, schedule="one-cycle", sum_weight=0.1,
-    label_smoothing=0.1, optimizer_options={"momentum": 0.9, "nesterov": True, "weight_decay": 5e-4},
-)  # fmt: skip
-NUMBER_LINE = replace(
-    ADDER, name="number-line", model="number-line", sum_weight=1.0,
-    about="ours with an adder of 21 parameters that learns to add: places on a line",
-)  # fmt: skip
-EXACT = replace(
-    ADDER, name="exact-adder", model="exact-adder", sum_weight=1.0,
-    about="ours with the adder that has no parameter: the bound for every learned one",
-)  # fmt: skip
-SUMS_ONLY = replace(
-    EXACT, name="sums-only", digit_weight=0.0,
-    about="the exact adder, trained on the sum's loss alone, without a digit label",
-)  # fmt: skip
-RECIPES = {recipe.name: recipe for recipe in (ADDER, NUMBER_LINE, EXACT, SUMS_ONLY, SPEEDRUN)}
+    name="speedrun",
+    about="the published headline in two epochs: a quicker CNN, smoothed labels, no augmentation",
+    model=QuickNet,
+    epochs=2,
+    digits_epochs=30,
+    batch_size=256,
+    optimizer_options=SGD_OPTIONS,
+    lr=0.5,
+    schedule="one-cycle",
+    sum_weight=0.1,
+    label_smoothing=0.1,
+)
+RECIPES = {recipe.name: recipe for recipe in (ADDER, NUMBER_LINE, EXACT_ADDER, SUMS_ONLY, SPEEDRUN)}

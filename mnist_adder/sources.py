@@ -1,25 +1,25 @@
-"""Where images come from: MNIST and the bundled digits, found, read and checked."""
+"""Where images come from: MNIST, the bundled digits or a file; found, read and checked."""
 
 import gzip
 import hashlib
 import os
-import socket
 import tempfile
 import warnings
 import zlib
-from functools import partial
 from http.client import HTTPException
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from .checks import InputError
+from .checks import check_split
 from .data import Data, Split
+from .errors import InputError
 
 SOURCES = ("auto", "mnist", "digits")
+MOST_CLASSES = 1000  # of digits in a file of your own
 FOLDS = 12  # a validation fold is 1/12 of the training set: 5,000 of MNIST's 60,000 images
-TIMEOUT = 30  # seconds without a byte, after which a download is given up
 MNIST_SHA256 = {
     "train-images-idx3-ubyte": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
     "train-labels-idx1-ubyte": "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
@@ -28,110 +28,200 @@ MNIST_SHA256 = {
 }
 
 
-def load_data(source: str = "auto", data_dir: str | Path | None = None, *, validate: int | None = None) -> Data:
-    """Read a data source: "mnist"; "digits", scikit-learn's 1,797 bundled scans; or "auto".
+class MissingMNIST(InputError):
+    """MNIST is not on this machine and cannot be downloaded."""
 
-    "auto" is MNIST if it is there or can be downloaded, else the digits with a warning. `data_dir` is the folder that
-    holds ``MNIST/raw``, into which a missing MNIST is downloaded; by default it is the environment variable
-    ``MNIST_ADDER_DATA``, else ``data``. With `validate`, a fold 0–11, that twelfth of the *training* set is left out of
-    training and tested on, and the test set is never opened. `InputError` for an unknown source or fold, or for MNIST
-    that is missing, damaged or cannot be downloaded.
+
+def load_data(
+    source: str | Path = "auto",
+    data_dir: str | Path | None = None,
+    *,
+    validate: int | None = None,
+) -> Data:
+    """Read a data source, for training and testing.
+
+    Args: source: "mnist"; "digits", scikit-learn's 1,797 bundled scans; "auto", which is MNIST if
+        it is there or can be downloaded, else the digits with a warning; or the path of a file .npz
+        with the arrays x_train, y_train, x_test and y_test: uint8 images [N, 28, 28], whole numbers
+        [N]. data_dir: the folder that holds ``MNIST/raw``, into which a missing MNIST is
+        downloaded; by default the environment variable ``MNIST_ADDER_DATA``, else ``data``.
+        validate: a fold 0–11. That twelfth of the *training* set is left out of training and tested
+        on, and the test set is not used.
+
+    Raise `InputError` for an unknown source or fold, a file that cannot be read, or for MNIST that
+    is missing, damaged or cannot be downloaded.
     """
-    if source not in SOURCES:
-        raise InputError(f"unknown data source {source!r}: choose one of {', '.join(SOURCES)}")
     if validate is not None and validate not in range(FOLDS):
         raise InputError(f"validation fold {validate} does not exist: choose one of 0…{FOLDS - 1}")
-    raw, read = Path(data_dir or os.environ.get("MNIST_ADDER_DATA") or "data", "MNIST", "raw"), _read_digits
-    if source != "digits":
+    name = str(source)
+    if name.endswith(".npz"):
+        train, test = _read_npz(Path(source).expanduser())
+    elif name == "digits":
+        train, test = _read_digits()
+    elif name == "mnist":
+        train, test = _find_mnist(data_dir)
+    elif name == "auto":
         try:
-            _fetch_mnist(raw)
-            source, read = "mnist", partial(_read_mnist, raw)
-        except ConnectionError as error:
-            if source == "mnist":
-                raise InputError(str(error)) from error
-            instead = "This run uses scikit-learn's 1,797 BUNDLED DIGITS instead, an easier set"
-            warnings.warn(f"WARNING: {error}.\n{instead}: do not compare its figures with MNIST's.", stacklevel=2)
-            source = "digits"
-    train = read("train")
-    if validate is None:
-        return Data(source, train, read("test"))
-    folds = list(torch.randperm(len(train.digits), generator=torch.Generator().manual_seed(0)).chunk(FOLDS))
-    held_out = folds.pop(validate)
-    parts = (Split(*(tensor[rows] for tensor in train)) for rows in (torch.cat(folds), held_out))
-    return Data(source, *parts, fold=validate)
+            train, test = _find_mnist(data_dir)
+            name = "mnist"
+        except MissingMNIST as error:
+            warnings.warn(
+                f"{error}. This run uses scikit-learn's 1,797 BUNDLED DIGITS instead, an easier"
+                " set: do not compare its figures with MNIST's.",
+                stacklevel=2,
+            )
+            train, test = _read_digits()
+            name = "digits"
+    else:
+        choices = ", ".join(SOURCES)
+        raise InputError(f"unknown data source {name!r}: choose {choices} or a file .npz")
+    classes = max(10, int(train.digits.max()) + 1, int(test.digits.max()) + 1)
+    if validate is not None:
+        train, test = _fold(train, validate)
+    return Data(name, train, test, fold=validate, digit_classes=classes)
 
 
-def _fetch_mnist(raw: Path) -> None:
-    """Download MNIST into a folder, unless it has the four files, each as it is or as ``.gz``."""
-    missing = [name for name in MNIST_SHA256 if not any((raw / f"{name}{end}").is_file() for end in ("", ".gz"))]
-    if not missing:
-        return
+def _fold(train: Split, fold: int) -> tuple[Split, Split]:
+    """Return a training set without one of its twelfths, and that twelfth."""
+    order = torch.randperm(len(train.digits), generator=torch.Generator().manual_seed(0))
+    folds = list(order.chunk(FOLDS))
+    held_out = folds.pop(fold)
+    kept = torch.cat(folds)
+    return (
+        Split(train.images[kept], train.digits[kept]),
+        Split(train.images[held_out], train.digits[held_out]),
+    )
+
+
+def _read_npz(path: Path) -> tuple[Split, Split]:
+    """Return the training and test set of a file .npz, which is read without pickle."""
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            parts = []
+            for part in ("train", "test"):
+                images = torch.from_numpy(arrays[f"x_{part}"])
+                digits = torch.from_numpy(arrays[f"y_{part}"].astype(np.int64, casting="safe"))
+                check_split(images, digits, MOST_CLASSES)
+                parts.append(Split(images, digits))
+    except FileNotFoundError as error:
+        raise InputError(f"there is no file {path}") from error
+    except Exception as error:  # a damaged file raises errors of many kinds
+        needed = "x_train, y_train, x_test and y_test, uint8 images and whole numbers"
+        raise InputError(f"{path} cannot be read, it needs {needed}: {error}") from error
+    return parts[0], parts[1]
+
+
+def _find_mnist(data_dir: str | Path | None) -> tuple[Split, Split]:
+    """Return MNIST's training and test set, after downloading it where it is missing."""
+    folder = Path(data_dir or os.environ.get("MNIST_ADDER_DATA") or "data").expanduser()
+    raw = folder / "MNIST" / "raw"
+    missing = [name for name in MNIST_SHA256 if not _with_gz(raw / name)]
+    if len(missing) == len(MNIST_SHA256):
+        _download_mnist(raw)
+    elif missing:
+        raise InputError(f"MNIST in {raw} lacks {', '.join(missing)}: restore or delete the folder")
+    train = Split(
+        _read_idx(raw / "train-images-idx3-ubyte"), _read_idx(raw / "train-labels-idx1-ubyte")
+    )
+    test = Split(
+        _read_idx(raw / "t10k-images-idx3-ubyte"), _read_idx(raw / "t10k-labels-idx1-ubyte")
+    )
+    return train, test
+
+
+def _with_gz(path: Path) -> Path | None:
+    """Return the file of this name, or the one with ``.gz`` after it; None if neither is there."""
+    for candidate in (path, path.with_name(f"{path.name}.gz")):
+        if candidate.is_file():
+            return candidate
+    return None
+
+
+def _download_mnist(raw: Path) -> None:
+    """Download MNIST with torchvision; a download that breaks off leaves nothing behind."""
     from torchvision.datasets import MNIST
 
-    timeout = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(TIMEOUT)
     try:
-        # The temporary folder lies beside the destination, so a download that breaks off leaves nothing there.
-        parent = next(folder for folder in raw.absolute().parents if folder.is_dir())
-        with tempfile.TemporaryDirectory(prefix=".mnist-", dir=parent) as temporary:
+        raw.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".download-", dir=raw) as temporary:
             MNIST(temporary, download=True)
-            raw.mkdir(parents=True, exist_ok=True)
             for name in MNIST_SHA256:
                 os.replace(Path(temporary, "MNIST", "raw", name), raw / name)
     except (RuntimeError, OSError, HTTPException) as error:
-        if len(missing) < len(MNIST_SHA256):
-            raise InputError(f"MNIST in {raw} lacks {', '.join(missing)}: restore or delete the folder") from error
-        advice = "name its folder with --data-dir or MNIST_ADDER_DATA, or use --data digits"
-        raise ConnectionError(f"MNIST is not in {raw} and cannot be downloaded: {advice}") from error
-    finally:
-        socket.setdefaulttimeout(timeout)
+        names = ", ".join(MNIST_SHA256)
+        raise MissingMNIST(
+            f"MNIST is not in {raw} and cannot be downloaded ({_reason(error)}): put the four files"
+            f" {names} there (not in a folder inside it, and with - before idx), each as it"
+            " is or as .gz; or use the bundled digits"
+        ) from error
 
 
-def _read_mnist(raw: Path, part: str) -> Split:
-    """Read the two IDX files of "train" or "test": 16 or 8 bytes of header, then a byte for each value."""
-    tensors = []
-    for kind, header in (("images-idx3-ubyte", 16), ("labels-idx1-ubyte", 8)):
-        path = raw / f"{'t10k' if part == 'test' else part}-{kind}"
-        try:
-            content = path.read_bytes() if path.is_file() else gzip.decompress(Path(f"{path}.gz").read_bytes())
-        except (OSError, EOFError, zlib.error) as error:
-            raise InputError(f"{path} cannot be read: {error}") from error
-        if hashlib.sha256(content).hexdigest() != MNIST_SHA256[path.name]:
-            raise InputError(f"{path} is not MNIST's file (its SHA-256 differs): restore or delete the folder {raw}")
-        tensors.append(torch.frombuffer(bytearray(content), dtype=torch.uint8, offset=header))
-    images, digits = tensors
-    return Split(images.view(-1, 28, 28), digits.long())
+def _reason(error: Exception) -> str:
+    """Return the last line of an error; torchvision's first lines are the addresses it tried."""
+    return str(error).strip().rpartition("\n")[2]
 
 
-def _read_digits(part: str) -> Split:
-    """scikit-learn's 8×8 scans on MNIST's 28×28 canvas; a fixed, class-balanced 80/20 split."""
+def _read_idx(path: Path) -> Tensor:
+    """Return what one of MNIST's files holds: images uint8 [N, 28, 28], or labels int64 [N]."""
+    images = "images" in path.name
+    header = 16 if images else 8  # bytes
+    most = 100_000_000  # bytes; MNIST's largest file has 47 million
+    found = _with_gz(path) or path
+    try:
+        if found.suffix == ".gz":
+            with gzip.open(found) as file:
+                content = file.read(most)
+        else:
+            content = found.read_bytes()
+    except (OSError, EOFError, zlib.error) as error:
+        raise InputError(f"{found} cannot be read: {error}") from error
+    if hashlib.sha256(content).hexdigest() != MNIST_SHA256[path.name]:
+        advice = f"restore or delete the folder {path.parent}"
+        raise InputError(f"{found} is not MNIST's file (its SHA-256 differs): {advice}")
+    values = torch.frombuffer(bytearray(content), dtype=torch.uint8, offset=header)
+    return values.view(-1, 28, 28) if images else values.long()
+
+
+def _read_digits() -> tuple[Split, Split]:
+    """Return scikit-learn's 8×8 scans on MNIST's canvas, in a fixed, class-balanced 80/20 split."""
     from sklearn.datasets import load_digits
     from sklearn.model_selection import train_test_split
 
-    scans, digits = load_digits(return_X_y=True)
-    train, test = train_test_split(range(len(digits)), test_size=0.2, stratify=digits, random_state=0)
-    rows = train if part == "train" else test
-    ink = torch.from_numpy(scans[rows]).float().view(-1, 8, 8) / 16
-    return Split(torch.stack([mnist_layout(scan) for scan in ink]), torch.from_numpy(digits[rows]).long())
+    scans, labels = load_digits(return_X_y=True)
+    ink = torch.from_numpy(scans).float().view(-1, 8, 8) / 16
+    images = torch.stack([mnist_layout(scan) for scan in ink])
+    digits = torch.from_numpy(labels).long()
+    train, test = train_test_split(
+        range(len(digits)), test_size=0.2, stratify=digits, random_state=0
+    )
+    return Split(images[train], digits[train]), Split(images[test], digits[test])
 
 
 def mnist_layout(ink: Tensor) -> Tensor:
-    """Lay one digit, float [H, W] with ink as 1 and paper as 0, out as MNIST does: uint8 [28, 28], 255 is ink.
+    """Lay one digit, float [H, W] with ink as 1 and paper as 0, out as MNIST does: uint8 [28, 28].
 
-    The box around the ink is scaled, keeping its shape, to fit 20×20, and pasted so that its centre of mass is at pixel
-    (14, 14), where MNIST has it on average (LeCun et al. 1998, "Gradient-based learning applied to document
-    recognition", section III.A).
+    The box around the ink is scaled, keeping its shape, to fit 20×20, and pasted so that its centre
+    of mass is at pixel (14, 14), where MNIST has it on average (LeCun et al. 1998, "Gradient-based
+    learning applied to document recognition", section III.A). In the result, 255 is ink.
     """
-    rows, columns = ink.amax(1).nonzero(), ink.amax(0).nonzero()
+    rows = ink.amax(1).nonzero()
+    columns = ink.amax(0).nonzero()
     box = ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
     scale = 20 / max(box.shape)
-    size = [max(1, round(side * scale)) for side in box.shape]
-    box = nn.functional.interpolate(box[None, None], size, mode="bilinear", antialias=True)[0, 0].clamp(0, 1)
+    height = max(1, round(box.shape[0] * scale))
+    width = max(1, round(box.shape[1] * scale))
+    small = nn.functional.interpolate(
+        box[None, None], (height, width), mode="bilinear", antialias=True
+    )
+    small = small[0, 0].clamp(0, 1)  # [height, width]
+    top = _centred(small.sum(1))
+    left = _centred(small.sum(0))
     image = torch.zeros(28, 28)
-    window = image
-    for dim, side in enumerate(size):
-        mass = box.sum(1 - dim)
-        centre = float((mass * torch.arange(side)).sum() / mass.sum())
-        window = window.narrow(dim, min(max(round(14 - centre), 0), 28 - side), side)
-    window.copy_(box)
+    image[top : top + height, left : left + width] = small
     return (image * 255).round().to(torch.uint8)
+
+
+def _centred(mass: Tensor) -> int:
+    """Return where a box begins, in 0…28, if the centre of its mass [side] is to be at 14."""
+    centre = float((mass * torch.arange(len(mass))).sum() / mass.sum())
+    return min(max(round(14 - centre), 0), 28 - len(mass))

@@ -1,140 +1,257 @@
-"""The training loop: `fit` runs the epochs, `train_epoch` one of them, `train_step` one batch."""
+"""The training loop: `Training` trains an epoch each time it is asked for one.
 
+    training = Training(RECIPES["adder"], load_data("mnist"))
+    for row in training:
+        print(row)
+
+The loop is the caller's: print the row, keep a checkpoint, draw, or leave the loop early. `fit` is
+such a loop. The parts of `Training` are small methods; a subclass that overrides one changes that
+part.
+"""
+
+import copy
 import math
-from dataclasses import dataclass
-from typing import Any, Protocol
+import time
+from collections.abc import Iterable, Iterator
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
+from torch.optim.lr_scheduler import ConstantLR, LRScheduler, OneCycleLR
+from tqdm import tqdm
 
-from .checks import InputError, check_outputs, check_seed, check_split
-from .data import Data, Loader, Pairs, Sample, Split, derive_seed
-from .devices import Clock, distribute, place, rank, world_size
+from .checks import check_network, check_seed, serialise, unwrapped
+from .data import AdderDataset, Data, Loader, Pairs, Sample
+from .errors import InputError
 from .evaluation import evaluate
-from .losses import Losses, total_loss
-from .metrics import Metrics
-from .models import build
-from .optim import WeightAverage, make_optimizer, make_scheduler
-from .progress import Progress
+from .losses import total_loss
 from .recipes import Recipe
 
-History = list[dict[str, float]]
+Outputs = tuple[Tensor, ...]  # log_probs [B, 10] and logits [B, 19] first
+Row = dict[str, float]  # of the history: losses in nats, accuracies as fractions
 
 
-@dataclass(frozen=True)
-class Fitted:
-    """A trained network, and how it was trained."""
+class Training:
+    """A training that goes on: each iteration trains an epoch, tests, and gives a row.
 
-    model: nn.Module  # with its final (or averaged) weights, in evaluation mode
-    history: History  # a row for each epoch; losses in nats, accuracies as fractions
-    recipe: Recipe
-    seed: int
-    withheld: list[list[int]]
-    train_seconds: float  # of all epochs, from raw images on the device to the final weights, without the tests
-    fine_tuned: bool = False  # it began with the weights of another network
+    A row is a dict: epoch, lr (at the end of the epoch), seconds (of training, without the test),
+    and what the training and the test measured, such as train_sum_loss and test_joint_accuracy. You
+    may add entries to a row. `model` is the network that was tested, `history` the list of rows.
 
+    What is random in an epoch (order, numbers, augmentation, dropout) is decided by the seed and
+    the number of the epoch alone. It comes from torch's global generator: two trainings in two
+    threads of one process disturb each other.
 
-class Checkpoint(Protocol):
-    """Keeps a training, such as `runs.files.CheckpointFile`. Each part has a ``state_dict`` and a ``load_state_dict``."""
+    Args: recipe: the experiment. data: ``data.train`` is trained on; ``data.test`` is tested after
+        each epoch, for the curves only. model: a network to begin with, instead of a fresh one of
+        the recipe; a copy of it is trained. Modules that are in evaluation mode stay in it if the
+        network itself is in training mode. device: to train on; all training images are moved
+        there. seed: decides everything random, the initial weights too. withheld: (digit, number)
+        pairs to keep out of training.
 
-    def restore(self, parts: dict[str, Any]) -> History:
-        """Load the parts of a training that goes on, and return its history; a new training's is empty."""
-
-    def save(self, parts: dict[str, Any], history: History) -> None:
-        """Keep the parts and the history after an epoch."""
-
-
-def fit(
-    recipe: Recipe, data: Data, *, model: nn.Module | None = None, device: torch.device | str = "cpu", seed: int = 0,
-    withheld: Pairs = (), quiet: bool = False, checkpoint: Checkpoint | None = None,
-) -> Fitted:  # fmt: skip
-    """Train a recipe, and test after each epoch; processes that torchrun started share every batch.
-
-    Args:
-        recipe: the experiment.
-        data: `data.train` is trained on; `data.test` is tested after each epoch, for the curves only.
-        model: a network to begin with, instead of a fresh one of the recipe; a copy of it is trained.
-        device: to train on; the whole training split is moved there.
-        seed: decides initial weights, order, numbers, augmentation and dropout.
-        withheld: (digit, number) pairs to keep out of training.
-        quiet: print nothing.
-        checkpoint: keeps the training after each epoch, or lets it go on.
-
-    `InputError` for data or a network of another form, a batch size that the data cannot fill, or an infinite loss.
+    Raise `InputError` for a network that does not fit the data or cannot be saved, a batch size
+    that the data cannot fill, or, while it runs, a loss that is not finite.
     """
-    check_seed(seed)
-    check_split(*data.train)
-    check_split(*data.test)
-    torch.manual_seed(seed)
-    network = place(build(recipe.model if model is None else model), device)
-    check_outputs(network)
-    loader = make_loader(recipe, data, device, seed=seed, withheld=withheld)
-    epochs = recipe.length(data.source)
-    optimizer = make_optimizer(recipe, network)
-    scheduler = make_scheduler(recipe, optimizer, epochs * len(loader))
-    average = WeightAverage(recipe, network, epochs * len(loader))
-    replica, clock = distribute(network), Clock(torch.device(device))
-    progress = Progress(epochs, data.split, quiet=quiet or rank() > 0)
-    parts = {"model": network, "optimizer": optimizer, "scheduler": scheduler, "average": average, "clock": clock}
-    history = checkpoint.restore(parts) if checkpoint is not None else []
-    for epoch in range(len(history) + 1, epochs + 1):
-        seconds = clock.seconds
-        with clock:
-            torch.manual_seed(derive_seed(seed, epoch, rank()))  # dropout, different for each process
-            loader.set_epoch(epoch)
-            train = train_epoch(replica, loader, recipe, optimizer, scheduler, average, progress)
-        test = evaluate(average.model, data.test, target=data.target).metrics
-        row = {"epoch": epoch, "lr": scheduler.get_last_lr()[0]}
-        row |= {f"train_{name}": value for name, value in train.items()}
-        row |= {f"test_{name}": value for name, value in test.items()}
-        if not all(map(math.isfinite, row.values())):
-            raise InputError(f"the loss is not finite in epoch {epoch}: choose a rate below {recipe.lr:g} (--lr)")
-        history.append(row)
-        progress.report(row, clock.seconds - seconds)
-        if checkpoint is not None:
-            checkpoint.save(parts, history)
-    pairs = [list(pair) for pair in withheld]
-    return Fitted(average.model.eval(), history, recipe, seed, pairs, clock.seconds, fine_tuned=model is not None)
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        data: Data,
+        *,
+        model: nn.Module | None = None,
+        device: torch.device | str = "cpu",
+        seed: int = 0,
+        withheld: Pairs = (),
+    ) -> None:
+        self.recipe = recipe
+        self.data = data
+        self.device = torch.device(device)
+        self.seed = check_seed(seed)
+        self.withheld = [(int(digit), int(number)) for digit, number in withheld]
+        self.epochs = recipe.epochs_on(data.source)
+        self.fine_tuned = model is not None
+        self.history: list[Row] = []
+
+        torch.manual_seed(self.seed)
+        self.model = (recipe.model() if model is None else copy.deepcopy(model)).to(self.device)
+        if not self.model.training:
+            self.model.train()
+        torch.manual_seed(self.seed)  # so that fixed numbers do not depend on the network
+        self.loader = self.make_loader()
+        check_network(self.model, self.loader.dataset[:2])
+        self.optimizer = self.make_optimizer()
+        self.scheduler = self.make_scheduler()
+        serialise(self.state_dict())  # what cannot be saved is refused before the first step
+
+    def __len__(self) -> int:
+        """Return the number of epochs that are left."""
+        return self.epochs - len(self.history)
+
+    def __iter__(self) -> Iterator[Row]:
+        while len(self) > 0:
+            epoch = len(self.history) + 1
+            torch.manual_seed(derive_seed(self.seed, epoch))
+            start = time.perf_counter()
+            train = self.train_epoch()
+            seconds = time.perf_counter() - start
+            test = self.test()
+            row = {"epoch": epoch, "lr": self.scheduler.get_last_lr()[0], "seconds": seconds}
+            row.update({f"train_{name}": value for name, value in train.items()})
+            row.update({f"test_{name}": value for name, value in test.items()})
+            if not all(math.isfinite(value) for value in row.values()):
+                advice = f"choose a learning rate below {self.recipe.lr:g}"
+                raise InputError(f"the loss is not finite in epoch {epoch}: {advice}")
+            self.history.append(row)
+            yield row
+
+    def train_epoch(self) -> dict[str, float]:
+        """Train one epoch and return the means of what `train_step` returns."""
+        totals: dict[str, Tensor] = {}
+        for sample in self.loader:
+            for name, value in self.train_step(sample).items():
+                totals[name] = totals.get(name, 0) + value  # on the device: no step waits for it
+        return {name: float(total) / len(self.loader) for name, total in totals.items()}
+
+    def train_step(self, sample: Sample) -> dict[str, Tensor]:
+        """Take one step on a batch; return its losses and accuracies, scalars without gradients."""
+        self.optimizer.zero_grad()
+        outputs = self.forward(sample)
+        losses = self.loss(outputs, sample)
+        losses["loss"].backward()
+        self.optimizer.step()
+        self.scheduler.step()
+        return {name: value.detach() for name, value in losses.items()} | accuracies(
+            outputs, sample
+        )
+
+    def forward(self, sample: Sample) -> Outputs:
+        """Return the network's outputs for a batch; override it for autocast, for example."""
+        return self.model(sample.image, sample.number)
+
+    def loss(self, outputs: Outputs, sample: Sample) -> dict[str, Tensor]:
+        """Return scalars by name. "loss" is what backward starts from; all enter the history."""
+        log_probs, logits = outputs[:2]
+        losses = total_loss(
+            log_probs,
+            sample.digit,
+            logits,
+            sample.sum,
+            digit_weight=self.recipe.digit_weight,
+            sum_weight=self.recipe.sum_weight,
+            label_smoothing=self.recipe.label_smoothing,
+        )
+        return {"loss": losses.total, "digit_loss": losses.digit, "sum_loss": losses.sum}
+
+    def test(self) -> dict[str, float]:
+        """Return the losses and accuracies of the network as it is now, on ``data.test``."""
+        return evaluate(self.model, self.data).metrics
+
+    def make_loader(self) -> Iterable[Sample]:
+        """Return the shuffled batches of ``data.train``; they lie on the device.
+
+        A loader of your own needs a length and a ``dataset``, as `Loader` and `DataLoader` have.
+        """
+        dataset = AdderDataset(
+            self.data.train.images.to(self.device),
+            self.data.train.digits.to(self.device),
+            target=self.data.target,
+            withheld=self.withheld,
+            fixed_numbers=self.recipe.fixed_numbers,
+            augment=self.recipe.augment,
+            digit_classes=self.data.digit_classes,
+            number_classes=self.data.number_classes,
+        )
+        return Loader(dataset, self.recipe.batch_size)
+
+    def make_optimizer(self) -> Optimizer:
+        """Return the recipe's optimiser; its weight decay spares biases, BatchNorm and the like."""
+        parameters = [p for p in self.model.parameters() if p.requires_grad]
+        matrices = {"params": [p for p in parameters if p.dim() > 1]}
+        vectors = {"params": [p for p in parameters if p.dim() <= 1], "weight_decay": 0.0}
+        optimizer_class = getattr(torch.optim, self.recipe.optimizer)
+        options = dict(self.recipe.optimizer_options)
+        return optimizer_class([matrices, vectors], lr=self.recipe.lr, **options)
+
+    def make_scheduler(self) -> LRScheduler:
+        """Return the recipe's learning rate over all steps; it is stepped after each step."""
+        if self.recipe.schedule == "constant":
+            return ConstantLR(self.optimizer, factor=1.0)
+        return OneCycleLR(
+            self.optimizer,
+            max_lr=self.recipe.lr,
+            total_steps=self.epochs * len(self.loader),
+            pct_start=self.recipe.pct_start,
+            cycle_momentum=False,
+        )
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return all that is needed to go on bit for bit: tensors and plain data."""
+        return {
+            "model": unwrapped(self.model).state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "scheduler": self.scheduler.state_dict(),
+            "history": self.history,
+            "fine_tuned": self.fine_tuned,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on where `state_dict` was taken; recipe, data and seed must be the same."""
+        unwrapped(self.model).load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.scheduler.load_state_dict(state["scheduler"])
+        self.history = list(state["history"])
+        self.fine_tuned = state["fine_tuned"]
 
 
-def train_epoch(
-    network: nn.Module, loader: Loader, recipe: Recipe, optimizer: Optimizer, scheduler: LRScheduler,
-    average: WeightAverage, progress: Progress,
-) -> dict[str, float]:  # fmt: skip
-    """Train one epoch; returns its mean losses and accuracies. Nothing in a step waits for the device."""
-    network.train()
-    metrics = Metrics(loader.split.digits.device)
-    for sample in progress.track(loader):
-        log_probs, logits, losses = train_step(network, sample, recipe, optimizer)
-        scheduler.step()
-        average.update()
-        metrics.update(sample, log_probs, logits, losses)
-    return metrics.compute()
+def fit(recipe: Recipe, data: Data, *, quiet: bool = False, **settings: Any) -> Training:
+    """Train a recipe to its end, with a printed line for each epoch, and return the `Training`.
+
+    `settings` are those of `Training`: model, device, seed, withheld. `quiet` prints nothing.
+    """
+    training = Training(recipe, data, **settings)
+    for _ in training if quiet else reported(training):
+        pass
+    return training
 
 
-def train_step(
-    network: nn.Module, sample: Sample, recipe: Recipe, optimizer: Optimizer
-) -> tuple[Tensor, Tensor, Losses]:
-    """Forward, backward, step; returns the batch's outputs [B, 10] and [B, 19] and its losses."""
-    # As optimizer.zero_grad() does it, in half the time; first, so that the forward pass can use the gradients' memory.
-    for group in optimizer.param_groups:
-        for parameter in group["params"]:
-            parameter.grad = None
-    log_probs, logits = network(sample.image, sample.number)
-    weights = {"digit_weight": recipe.digit_weight, "sum_weight": recipe.sum_weight}
-    losses = total_loss(log_probs, sample.digit, logits, sample.sum, **weights, label_smoothing=recipe.label_smoothing)
-    losses.total.backward()
-    optimizer.step()
-    return log_probs, logits, losses
+def reported(training: Training) -> Iterator[Row]:
+    """Yield the rows of a training, after printing a line for each; a terminal gets a bar, too."""
+    done = len(training.history)
+    with tqdm(training, initial=done, total=training.epochs, disable=None, leave=False) as rows:
+        for row in rows:
+            tqdm.write(describe_row(row, training.epochs, training.data.split))
+            yield row
 
 
-def make_loader(
-    recipe: Recipe, data: Data, device: torch.device | str = "cpu", *, seed: int = 0, withheld: Pairs = ()
-) -> Loader:
-    """The recipe's batches of `data.train`, on a device."""
-    split = Split(*(part.to(device) for part in data.train))
-    settings = {"seed": seed, "fixed_numbers": recipe.fixed_numbers, "withheld": withheld, "target": data.target}
-    settings["affine"] = recipe.degrees, recipe.translate, recipe.scale, recipe.shear
-    return Loader(split, recipe.batch_size, **settings, rank=rank(), world_size=world_size())
+def describe_row(row: Row, epochs: int, split: str) -> str:
+    """Return one line about an epoch; `split` is the name of what was tested on."""
+    parts = [f"epoch {row['epoch']:2}/{epochs} {row['seconds']:5.1f} s"]
+    for name, prefix in (("train", "train"), (split, "test")):
+        digit_loss = row[f"{prefix}_digit_loss"]
+        sum_loss = row[f"{prefix}_sum_loss"]
+        digit = row[f"{prefix}_digit_accuracy"]
+        sum = row[f"{prefix}_sum_accuracy"]
+        joint = row[f"{prefix}_joint_accuracy"]
+        losses = f"{name} nll {digit_loss:.4f}, ce {sum_loss:.4f}"
+        parts.append(f"{losses}, digit {digit:.2%}, sum {sum:.2%}, joint {joint:.2%}")
+    return " | ".join(parts)
+
+
+def accuracies(outputs: Outputs, sample: Sample) -> dict[str, Tensor]:
+    """Return the shares of a batch with the digit, the sum and both right, as scalars."""
+    log_probs, logits = outputs[:2]
+    digit_right = log_probs.argmax(1) == sample.digit
+    sum_right = logits.argmax(1) == sample.sum.argmax(1)
+    both_right = digit_right & sum_right
+    return {
+        "digit_accuracy": digit_right.float().mean(),
+        "sum_accuracy": sum_right.float().mean(),
+        "joint_accuracy": both_right.float().mean(),
+    }
+
+
+def derive_seed(*parts: int) -> int:
+    """Return one seed of several numbers, such as a training's seed and the number of an epoch."""
+    return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0]) >> 1

@@ -1,0 +1,1 @@
+"""Placeholder until the page's branch is merged."""

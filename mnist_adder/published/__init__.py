@@ -1,1 +1,0 @@
-"""The three published systems: their networks, their recipes, their figures, and ours beside them."""

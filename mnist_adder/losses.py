@@ -35,11 +35,14 @@ def total_loss(
     their log-softmax: the two parts are the same loss. Do not give probabilities to either:
     cross-entropy would take the softmax a second time, which leaves almost no gradient.
 
-    Args: log_probs: float [B, 10], of the digit. digit: whole numbers [B]. logits: float [B, 19],
-        of the sum; all finite. sum: float [B, 19], one-hot or any distribution over the sums; or
-        the classes, int64 [B]. digit_weight, sum_weight: of the two parts in the total.
+    Args:
+        log_probs: float [B, 10], of the digit.
+        digit: whole numbers [B].
+        logits: float [B, 19], of the sum; all finite.
+        sum: float [B, 19], one-hot or any distribution over the sums; or the classes, int64 [B].
+        digit_weight, sum_weight: of the two parts in the total.
         label_smoothing: share of the digit's label that is spread evenly over all ten digits
-        (Szegedy et al. 2016, "Rethinking the Inception architecture", section 7).
+            (Szegedy et al. 2016, "Rethinking the Inception architecture", section 7).
 
     Raise `ValueError` for shapes that do not fit together, or for probabilities.
     """

@@ -164,9 +164,10 @@ class ExactAdder(nn.Module):
 class AdderNet(TwoInputNet):
     """The CNN reads the digit, and what it read meets the number in the adder.
 
-    Args: cnn: makes digit logits ``[B, 10]`` of images ``[B, 1, 28, 28]``; `DigitCNN` by default.
+    Args:
+        cnn: makes digit logits ``[B, 10]`` of images ``[B, 1, 28, 28]``; `DigitCNN` by default.
         adder: makes logits of the sum ``[B, 19]`` of the digit's log_probs ``[B, 10]`` and the
-        one-hot number ``[B, 10]``; `AdderMLP` by default. (Log-probabilities are logits, too.)
+            one-hot number ``[B, 10]``; `AdderMLP` by default. (Log-probabilities are logits, too.)
     """
 
     def __init__(self, cnn: nn.Module | None = None, adder: nn.Module | None = None) -> None:

@@ -5,8 +5,7 @@
         print(row)
 
 The loop is the caller's: print the row, keep a checkpoint, draw, or leave the loop early. `fit` is
-such a loop. The parts of `Training` are small methods; a subclass that overrides one changes that
-part.
+such a loop. A subclass that overrides one of the small methods of `Training` changes that part.
 """
 
 import copy
@@ -44,12 +43,14 @@ class Training:
     the number of the epoch alone. It comes from torch's global generator: two trainings in two
     threads of one process disturb each other.
 
-    Args: recipe: the experiment. data: ``data.train`` is trained on; ``data.test`` is tested after
-        each epoch, for the curves only. model: a network to begin with, instead of a fresh one of
-        the recipe; a copy of it is trained. Modules that are in evaluation mode stay in it if the
-        network itself is in training mode. device: to train on; all training images are moved
-        there. seed: decides everything random, the initial weights too. withheld: (digit, number)
-        pairs to keep out of training.
+    Args:
+        recipe: the experiment.
+        data: ``data.train`` is trained on; ``data.test`` is tested after each epoch, for the curves.
+        model: a network to begin with, instead of a fresh one of the recipe; a copy is trained. If
+            the network is in training mode, those of its modules that are not stay as they are.
+        device: to train on; all training images are moved there.
+        seed: decides everything random, the initial weights too.
+        withheld: (digit, number) pairs to keep out of training.
 
     Raise `InputError` for a network that does not fit the data or cannot be saved, a batch size
     that the data cannot fill, or, while it runs, a loss that is not finite.
@@ -76,7 +77,7 @@ class Training:
 
         torch.manual_seed(self.seed)
         self.model = (recipe.model() if model is None else copy.deepcopy(model)).to(self.device)
-        if not self.model.training:
+        if not self.model.training:  # as `read_run` and `load_pretrained` return a network
             self.model.train()
         torch.manual_seed(self.seed)  # so that fixed numbers do not depend on the network
         self.loader = self.make_loader()
@@ -122,9 +123,8 @@ class Training:
         losses["loss"].backward()
         self.optimizer.step()
         self.scheduler.step()
-        return {name: value.detach() for name, value in losses.items()} | accuracies(
-            outputs, sample
-        )
+        measured = {**losses, **accuracies(outputs, sample)}
+        return {name: value.detach() for name, value in measured.items()}
 
     def forward(self, sample: Sample) -> Outputs:
         """Return the network's outputs for a batch; override it for autocast, for example."""

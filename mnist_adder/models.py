@@ -103,9 +103,7 @@ class AdderMLP(nn.Module):
         """Return logits [B, 19] of the sum of log_probs [B, 10] and a one-hot number [B, 10]."""
         probs = log_probs.exp()
         sharp = (self.SHARPNESS * log_probs).softmax(1)
-        digit = (
-            probs + (sharp - probs).detach()
-        )  # the value is that of sharp, the gradient of probs
+        digit = probs + (sharp - probs).detach()  # the value of sharp, the gradient of probs
         return self.layers(torch.cat([digit, number], 1))  # [B, 20] → [B, 19]
 
 

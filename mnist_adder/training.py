@@ -45,7 +45,7 @@ class Training:
 
     Args:
         recipe: the experiment.
-        data: ``data.train`` is trained on; ``data.test`` is tested after each epoch, for the curves.
+        data: ``data.train`` is trained on; ``data.test`` is tested after each epoch.
         model: a network to begin with, instead of a fresh one of the recipe; a copy is trained. If
             the network is in training mode, those of its modules that are not stay as they are.
         device: to train on; all training images are moved there.

@@ -1,6 +1,9 @@
 """Shared by all tests: small data of real digits, networks, and no download."""
 
 import os
+import subprocess
+import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +13,7 @@ import torchvision
 from hypothesis import settings
 from torch import nn
 
+import mnist_adder
 from mnist_adder import RECIPES, Data, Recipe, Split, load_data
 from mnist_adder.sources import MNIST_SHA256
 
@@ -87,3 +91,19 @@ def mnist_dir() -> Path:
     if not all((MNIST_DIR / "MNIST" / "raw" / name).is_file() for name in MNIST_SHA256):
         pytest.skip("no real MNIST in the folder that MNIST_ADDER_DATA names, or in data/")
     return MNIST_DIR
+
+
+@pytest.fixture
+def run_script(tmp_path) -> Callable[..., subprocess.CompletedProcess]:
+    """Return a function that runs a program's text in a process and a folder of its own."""
+
+    def run(program: str, *arguments: str) -> subprocess.CompletedProcess:
+        script = tmp_path / "script.py"
+        script.write_text(program)
+        path = {"PYTHONPATH": str(Path(mnist_adder.__file__).parents[1])}
+        command = [sys.executable, str(script), *arguments]
+        return subprocess.run(
+            command, cwd=tmp_path, env=os.environ | path, capture_output=True, text=True
+        )
+
+    return run

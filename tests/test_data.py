@@ -81,11 +81,9 @@ def test_numbers_are_fresh_at_each_access_or_fixed(fixed):
 
 
 @pytest.mark.parametrize("fixed", [False, True])
-@pytest.mark.parametrize("form", ["ints", "numpy", "tensors"])
-def test_withheld_pairs_are_never_served(fixed, form):
+def test_withheld_pairs_are_never_served(fixed):
     pairs = [*((3, number) for number in range(9)), (7, 7)]
-    withheld = {"ints": pairs, "numpy": np.array(pairs), "tensors": torch.tensor(pairs)}[form]
-    dataset = AdderDataset(*marked(200), withheld=withheld, fixed_numbers=fixed)
+    dataset = AdderDataset(*marked(200), withheld=pairs, fixed_numbers=fixed)
     served = torch.zeros(10, 10, dtype=torch.int64)
     for _ in range(40):
         sample = dataset[:]

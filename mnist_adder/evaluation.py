@@ -9,6 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from .checks import unwrapped
 from .data import Data, Pairs, normalise, pair_table, with_channel
 from .losses import total_loss
 from .models import TwoInputNet
@@ -140,6 +141,7 @@ def evaluate(model: nn.Module, data: Data, *, batch_size: int | None = None) -> 
         data: gives the images, and the operation that makes the right answers.
         batch_size: images at a time.
     """
+    model = unwrapped(model)
     weight = next(model.parameters(), torch.zeros(0))
     device = weight.device
     sums = data.sums.to(device)
@@ -154,28 +156,27 @@ def evaluate(model: nn.Module, data: Data, *, batch_size: int | None = None) -> 
 
     predicted_digits = []
     predicted_sums = []
-    digit_loss = 0.0
-    sum_loss = 0.0
+    losses = []
     with evaluation_mode(model):
         for rows in torch.arange(len(digits), device=device).split(batch_size):
             image = normalise(images[rows]).to(weight.dtype)
             log_probs, logits = _all_pairs(model, image, numbers)  # [10 B, 10], [10 B, 19]
             digit = digits[rows].repeat_interleave(data.number_classes)  # [10 B]
             sum = sums[digits[rows]].flatten()  # [10 B]
-            losses = total_loss(log_probs.float(), digit, logits.float(), sum)
-            digit_loss += losses.digit.double() * len(rows)
-            sum_loss += losses.sum.double() * len(rows)
+            loss = total_loss(log_probs.float(), digit, logits.float(), sum)
+            losses.append(torch.stack([loss.digit, loss.sum]) * len(rows))
             predicted_digits.append(log_probs.argmax(1))
             predicted_sums.append(logits.argmax(1))
 
     shape = (len(digits), data.number_classes)
+    digit_loss, sum_loss = torch.stack(losses).cpu().double().sum(0) / len(digits)
     return Evaluation(
         digits=digits.cpu(),
         sums=sums[digits].cpu(),
         predicted_digits=torch.cat(predicted_digits).view(shape).cpu(),
         predicted_sums=torch.cat(predicted_sums).view(shape).cpu(),
-        digit_loss=float(digit_loss) / len(digits),
-        sum_loss=float(sum_loss) / len(digits),
+        digit_loss=float(digit_loss),
+        sum_loss=float(sum_loss),
         digit_classes=data.digit_classes,
     )
 

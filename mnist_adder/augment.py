@@ -22,10 +22,10 @@ class RandomAffine:
     shear: float = 0.0  # the largest sideways shear, in degrees, in either direction
 
     def __call__(self, images: Tensor) -> Tensor:
-        """Return the images ``[B, C, H, W]`` mapped, as float32 of the same shape and range."""
+        """Return the images ``[B, C, H, W]`` mapped, as floats of the same shape and range."""
         maps = self.draw_maps(len(images), images.device)  # [B, 2, 3]
         grid = affine_grid(maps, *images.shape[2:])  # [B, H, W, 2]
-        return F.grid_sample(images.float(), grid, align_corners=False)
+        return F.grid_sample(images.to(grid.dtype), grid, align_corners=False)
 
     def draw_maps(self, count: int, device: torch.device) -> Tensor:
         """Return random maps, float32 [count, 2, 3], from a pixel's place to the place it shows."""

@@ -2,6 +2,8 @@
 
 import copy
 import io
+import pickle
+from numbers import Integral
 from typing import Any
 
 import torch
@@ -13,7 +15,8 @@ from .errors import InputError
 
 def check_seed(seed: int) -> int:
     """Return the seed as an int; raise `InputError` unless torch's generators take it."""
-    if isinstance(seed, bool) or seed != int(seed) or not 0 <= seed < 2**63:
+    whole = isinstance(seed, Integral) and not isinstance(seed, bool)  # NumPy's are whole, too
+    if not (whole and 0 <= seed < 2**63):
         raise InputError(f"a seed must be a whole number from 0 to 2^63 - 1, not {seed!r:.40}")
     return int(seed)
 
@@ -79,6 +82,10 @@ def serialise(state: dict[str, Any]) -> bytes:
         torch.save(state, buffer)
         buffer.seek(0)
         torch.load(buffer, weights_only=True)
+    except pickle.UnpicklingError as error:  # its text is advice about loading
+        raise InputError(
+            "this training cannot be saved: its state holds more than tensors and plain data"
+        ) from error
     except Exception as error:  # torch's reader and writer raise errors of many kinds
         reason = str(error).partition("\n")[0]
         raise InputError(f"this training cannot be saved: {reason}") from error

@@ -70,7 +70,7 @@ def sum_table(target: Target, digit_classes: int, number_classes: int) -> Tensor
     return sums.long()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # tensors have no single answer to ==
 class Data:
     """What is trained on, what is tested on, and what the two outputs' classes are.
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from .checks import unwrapped
 from .data import Data, Pairs, normalise, pair_table, with_channel
+from .errors import InputError
 from .losses import total_loss
 from .models import TwoInputNet
 
@@ -28,7 +29,7 @@ class Mistake(NamedTuple):
     predicted_sum: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # tensors have no single answer to ==
 class Evaluation:
     """Truth and predictions for every pair; every figure is derived from them."""
 
@@ -161,6 +162,11 @@ def evaluate(model: nn.Module, data: Data, *, batch_size: int | None = None) -> 
         for rows in torch.arange(len(digits), device=device).split(batch_size):
             image = normalise(images[rows]).to(weight.dtype)
             log_probs, logits = _all_pairs(model, image, numbers)  # [10 B, 10], [10 B, 19]
+            if (log_probs.shape[1], logits.shape[1]) != (data.digit_classes, data.sum_classes):
+                raise InputError(
+                    f"the data has {data.digit_classes} digits and {data.sum_classes} sums, the"
+                    f" network's outputs {log_probs.shape[1]} and {logits.shape[1]}: they must fit"
+                )
             digit = digits[rows].repeat_interleave(data.number_classes)  # [10 B]
             sum = sums[digits[rows]].flatten()  # [10 B]
             loss = total_loss(log_probs.float(), digit, logits.float(), sum)

@@ -39,7 +39,7 @@ def total_loss(
         log_probs: float [B, 10], of the digit.
         digit: whole numbers [B].
         logits: float [B, 19], of the sum; all finite.
-        sum: float [B, 19], one-hot or any distribution over the sums; or the classes, int64 [B].
+        sum: [B, 19], one-hot or any distribution over the sums; or the classes, int64 [B].
         digit_weight, sum_weight: of the two parts in the total.
         label_smoothing: share of the digit's label that is spread evenly over all ten digits
             (Szegedy et al. 2016, "Rethinking the Inception architecture", section 7).
@@ -62,6 +62,6 @@ def total_loss(
     if label_smoothing > 0:
         even_loss = -log_probs.mean()  # of a label that is spread evenly over all digits
         digit_loss = (1 - label_smoothing) * digit_loss + label_smoothing * even_loss
-    sum_loss = F.cross_entropy(logits, sum if sum.is_floating_point() else sum.long())
+    sum_loss = F.cross_entropy(logits, sum.long() if sum.dim() == 1 else sum.to(logits.dtype))
     total = digit_weight * digit_loss + sum_weight * sum_loss
     return Losses(digit_loss, sum_loss, total)

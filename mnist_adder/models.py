@@ -155,7 +155,7 @@ class ExactAdder(nn.Module):
         """Return log_probs [B, 19] of the sum of log_probs [B, 10] and a one-hot number [B, 10]."""
         digits = torch.arange(DIGITS, device=number.device)
         sums = digits + number.argmax(1, keepdim=True)  # [B, 10]
-        impossible = log_probs.new_full((len(number), SUMS), self.IMPOSSIBLE)
+        impossible = log_probs.new_full((number.shape[0], SUMS), self.IMPOSSIBLE)
         return impossible.scatter(1, sums, log_probs)
 
 

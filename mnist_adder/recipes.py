@@ -56,7 +56,7 @@ class Recipe:
 
     def __post_init__(self) -> None:
         pairs = dict(self.optimizer_options).items()
-        object.__setattr__(self, "optimizer_options", tuple((k, _plain(v)) for k, v in pairs))
+        object.__setattr__(self, "optimizer_options", tuple(pairs))
         for field in fields(self):
             object.__setattr__(self, field.name, _plain(getattr(self, field.name)))
         for name in ("epochs", "digits_epochs", "batch_size"):
@@ -65,6 +65,8 @@ class Recipe:
                 raise InputError(f"{name} must be a whole number from 1 up, not {count!r:.40}")
         if not isinstance(self.lr, int | float) or not 0 < self.lr < math.inf:
             raise InputError(f"lr, the learning rate, must be above 0, not {self.lr!r:.40}")
+        if self.schedule not in ("constant", "one-cycle"):
+            raise InputError(f"schedule must be constant or one-cycle, not {self.schedule!r:.40}")
 
     def epochs_on(self, source: str) -> int:
         """Return the number of epochs on a data source."""
@@ -96,7 +98,9 @@ def _whole(value: Any) -> bool:
 
 
 def _plain(value: Any) -> Any:
-    """Return a NumPy number as Python's: a checkpoint holds plain data only."""
+    """Return NumPy numbers as Python's, for a checkpoint, and lists as tuples, which stay."""
+    if isinstance(value, list | tuple):
+        return tuple(_plain(part) for part in value)
     return value.item() if isinstance(value, np.generic) else value
 
 

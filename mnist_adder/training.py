@@ -101,7 +101,8 @@ class Training:
             row = {"epoch": epoch, "lr": self.scheduler.get_last_lr()[0], "seconds": seconds}
             row.update({f"train_{name}": value for name, value in train.items()})
             row.update({f"test_{name}": value for name, value in test.items()})
-            if not all(math.isfinite(value) for value in row.values()):
+            losses = [value for name, value in row.items() if name.endswith("loss")]
+            if not all(math.isfinite(loss) for loss in losses):
                 advice = f"choose a learning rate below {self.recipe.lr:g}"
                 raise InputError(f"the loss is not finite in epoch {epoch}: {advice}")
             self.history.append(row)
@@ -178,11 +179,15 @@ class Training:
         """Return the recipe's learning rate over all steps; it is stepped after each step."""
         if self.recipe.schedule == "constant":
             return ConstantLR(self.optimizer, factor=1.0)
+        steps = self.epochs * len(self.loader)
+        pct_start = self.recipe.pct_start
+        if pct_start * steps == 1:
+            pct_start = 1.5 / steps  # OneCycleLR divides by the rising steps less one
         return OneCycleLR(
             self.optimizer,
             max_lr=self.recipe.lr,
-            total_steps=self.epochs * len(self.loader),
-            pct_start=self.recipe.pct_start,
+            total_steps=steps,
+            pct_start=pct_start,
             cycle_momentum=False,
         )
 

@@ -1,20 +1,23 @@
 """Exhaustive evaluation against a slow loop, and figures that must agree with each other."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
 
-from mnist_adder.checks import InputError
-from mnist_adder.data import AdderDataset, Split, normalise
-from mnist_adder.evaluation import Evaluation, Mistake, evaluate
-from mnist_adder.losses import total_loss
-from mnist_adder.models import AdderNet, ExactAdderNet
-from mnist_adder.published.networks import Cascade
-
-
-@pytest.fixture
-def images(digits) -> Split:
-    return Split(*(part[:23] for part in digits.test))
+from mnist_adder import (
+    AdderNet,
+    Data,
+    Evaluation,
+    ExactAdderNet,
+    InputError,
+    Split,
+    evaluate,
+    total_loss,
+)
+from mnist_adder.data import normalise
+from mnist_adder.evaluation import Mistake
 
 
 @pytest.fixture
@@ -26,81 +29,94 @@ def known() -> Evaluation:
     sums = digits[:, None] + torch.arange(10)
     predicted_sums = sums.clone()
     predicted_sums[2, 9] = 18
-    return Evaluation(digits, sums, predicted_digits, predicted_sums, 0.5, 0.25)
+    return Evaluation(digits, sums, predicted_digits, predicted_sums, 0.5, 0.25, 10)
 
 
-def test_against_a_loop_over_every_pair(network, images):
-    images = Split(*(part[:5] for part in images))
-    evaluation = evaluate(network, images, batch_size=2)
-    losses, network = torch.zeros(2, dtype=torch.float64), network.eval()
-    for row, (image, digit) in enumerate(zip(*images, strict=True)):
-        for number in range(10):
-            with torch.no_grad():
-                log_probs, logits = network(normalise(image[None]), torch.eye(10)[number : number + 1])
-            assert evaluation.predicted_digits[row, number] == log_probs.argmax()
-            assert evaluation.predicted_sums[row, number] == logits.argmax()
-            part = total_loss(log_probs, digit[None], logits, digit[None] + number)
-            losses += torch.stack([part.digit, part.sum]) / 50
-    assert (evaluation.digit_loss, evaluation.sum_loss) == pytest.approx(tuple(losses.tolist()), rel=1e-4)
-    assert torch.equal(evaluation.digits, images.digits)
-    assert torch.equal(evaluation.sums, images.digits[:, None] + torch.arange(10))
+def with_test(data: Data, count: int) -> Data:
+    return replace(data, test=Split(data.test.images[:count], data.test.digits[:count]))
 
 
 class Wrapped(nn.Module):
-    """A network that is no `TwoInputNet`."""
+    """A network that is no `TwoInputNet`, with a third output."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
         self.network = network
 
     def forward(self, image, number):
-        return self.network(image, number)
+        return (*self.network(image, number), image.sum())
 
 
-def test_any_module_is_evaluated(images):
+def test_against_a_loop_over_every_pair(network, few):
+    data = with_test(few, 5)
+    evaluation = evaluate(network, data, batch_size=2)
+    losses = torch.zeros(2, dtype=torch.float64)
+    network.eval()
+    for row, (image, digit) in enumerate(zip(*data.test, strict=True)):
+        for number in range(10):
+            with torch.no_grad():
+                one_hot = torch.eye(10)[number : number + 1]
+                log_probs, logits = network(normalise(image[None, None]), one_hot)
+            assert evaluation.predicted_digits[row, number] == log_probs.argmax()
+            assert evaluation.predicted_sums[row, number] == logits.argmax()
+            part = total_loss(log_probs, digit[None], logits, digit[None] + number)
+            losses += torch.stack([part.digit, part.sum]) / 50
+    found = (evaluation.digit_loss, evaluation.sum_loss)
+    assert found == pytest.approx(tuple(losses.tolist()), rel=1e-4)
+    assert torch.equal(evaluation.sums, data.test.digits[:, None] + torch.arange(10))
+
+
+def test_any_module_is_evaluated_and_further_outputs_are_left_alone(few):
     network = AdderNet()
-    assert evaluate(Wrapped(network), images).metrics == pytest.approx(evaluate(network, images).metrics, rel=1e-5)
+    expected = evaluate(network, few).metrics
+    assert evaluate(Wrapped(network), few).metrics == pytest.approx(expected, rel=1e-5)
 
 
-def test_a_data_set_is_evaluated_with_its_own_operation(images):
-    def subtract(digit, number):
-        return digit - number + 9
+def test_the_operation_comes_with_the_data(few):
+    data = replace(few, target=lambda digit, number: digit - number + 9)
+    evaluation = evaluate(AdderNet(), data)
+    assert torch.equal(evaluation.sums, few.test.digits[:, None] - torch.arange(10) + 9)
+    assert all(mistake.sum == mistake.digit - mistake.number + 9 for mistake in evaluation.mistakes)
 
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_other_precisions(network, few, dtype):
+    expected = evaluate(network, few)
+    evaluation = evaluate(network.to(dtype), few)
+    assert evaluation.digit_loss == pytest.approx(expected.digit_loss, rel=0.05)
+    assert evaluation.sum_loss == pytest.approx(expected.sum_loss, rel=0.05)
+
+
+def test_every_image_goes_through_the_cnn_once(few):
     network = AdderNet()
-    expected = evaluate(network, images, target=subtract)
-    assert torch.equal(expected.sums, images.digits[:, None] - torch.arange(10) + 9)
-    assert evaluate(network, AdderDataset(*images, target=subtract)).metrics == expected.metrics
-    assert all(mistake.sum == mistake.digit - mistake.number + 9 for mistake in expected.mistakes)
-
-
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_other_precisions(network, images, dtype):
-    expected = evaluate(network, images)
-    evaluation = evaluate(network.to(dtype), images)
-    losses = evaluation.digit_loss, evaluation.sum_loss
-    assert losses == pytest.approx((expected.digit_loss, expected.sum_loss), rel=0.05)
-
-
-def test_every_image_goes_through_the_cnn_once(images):
-    network, batches = AdderNet(), []
-    network.cnn.register_forward_hook(lambda module, inputs, output: batches.append(len(inputs[0])))
-    evaluate(network, images, batch_size=10)
+    batches = []
+    network.cnn.register_forward_hook(lambda module, args, output: batches.append(len(args[0])))
+    evaluate(network, with_test(few, 23), batch_size=10)
     assert batches == [10, 10, 3]
 
 
-@pytest.mark.parametrize("training", [True, False])
-def test_the_network_is_left_as_it_was(images, training):
-    network = Cascade().train(training)
+def test_the_network_is_left_as_it_was(few):
+    network = AdderNet().train()
+    network.cnn[1].eval()  # a BatchNorm that its owner froze
+    modes = [module.training for module in network.modules()]
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
-    first, again = evaluate(network, images), evaluate(network, images)
-    assert all(module.training is training for module in network.modules())
-    assert all(torch.equal(before[name], tensor) for name, tensor in network.state_dict().items())
-    assert first.metrics == again.metrics  # no dropout, no sampling
+    first = evaluate(network, few)
+    assert [module.training for module in network.modules()] == modes
+    assert all(torch.equal(before[name], value) for name, value in network.state_dict().items())
+    assert first.metrics == evaluate(network, few).metrics  # no dropout, no sampling
+    with pytest.raises(InputError):
+        evaluate(network, replace(few, target=lambda digit, number: digit * number))
+    assert [module.training for module in network.modules()] == modes  # after an error, too
 
 
-def test_bad_data_is_refused(images):
-    with pytest.raises(InputError, match="images must be uint8"):
-        evaluate(AdderNet(), Split(images.images.float(), images.digits))
+def test_a_network_that_does_not_fit_the_data_is_refused(few):
+    for target in (lambda digit, number: digit * number, lambda digit, number: 0 * digit + number):
+        with pytest.raises(InputError, match="sums, the network's outputs 10 and 19") as refusal:
+            evaluate(AdderNet(), replace(few, target=target))
+        assert "\n" not in str(refusal.value)
+
+
+# The figures.
 
 
 def test_metrics(known):
@@ -116,7 +132,8 @@ def test_metrics(known):
 
 def test_confusion(known):
     expected = torch.zeros(10, 10, dtype=torch.int64)
-    expected[2, 2], expected[7, 1] = 20, 10
+    expected[2, 2] = 20
+    expected[7, 1] = 10
     assert torch.equal(known.confusion, expected)
 
 
@@ -129,36 +146,43 @@ def test_truth_table(known):
 
 
 def test_mistakes(known):
-    assert known.mistakes == [*(Mistake(1, n, 7, 7 + n, 1, 7 + n) for n in range(10)), Mistake(2, 9, 2, 11, 2, 18)]
+    wrong_digit = [Mistake(1, number, 7, 7 + number, 1, 7 + number) for number in range(10)]
+    assert known.mistakes == [*wrong_digit, Mistake(2, 9, 2, 11, 2, 18)]
 
 
-def test_accuracies_over_some_pairs():
-    digits = torch.tensor([2, 5])
-    predicted_digits = torch.tensor([[2] * 10, [5] * 9 + [4]])
-    sums = digits[:, None] + torch.arange(10)
-    predicted_sums = sums.clone()
-    predicted_sums[0, :3] = 0
-    evaluation = Evaluation(digits, sums, predicted_digits, predicted_sums, 0.0, 0.0)
+def test_accuracies_over_some_pairs(known):
     pairs = torch.zeros(10, 10, dtype=torch.bool)
-    pairs[2, 2:4] = pairs[5, 8:] = True  # four pairs: 2 + 2 with a wrong sum, 5 + 9 with a wrong digit
-    pairs[7, 7] = True  # a pair without an image
-    accuracies = evaluation.accuracies(pairs)
-    assert [accuracies[f"{part}_accuracy"] for part in ("digit", "sum", "joint")] == [0.75, 0.75, 0.5]
-    everywhere = evaluation.accuracies(torch.ones(10, 10, dtype=torch.bool))
-    assert everywhere.items() <= evaluation.metrics.items()
+    pairs[2, 8:] = True  # two images: 2 + 9 is wrong for one of them
+    pairs[7, 7:9] = True  # the digit is wrong
+    pairs[5, 5] = True  # a pair without an image
+    accuracies = known.accuracies(pairs)
+    values = [accuracies[f"{part}_accuracy"] for part in ("digit", "sum", "joint")]
+    assert values == pytest.approx([4 / 6, 5 / 6, 3 / 6])
+
+
+def test_metrics_on_withheld_pairs_and_on_the_others(known):
+    metrics = known.measure([(2, 9)])
+    assert known.metrics.items() <= metrics.items()
+    assert metrics["withheld_sum_accuracy"] == 0.5
+    assert metrics["withheld_digit_accuracy"] == 1.0
+    assert metrics["shown_sum_accuracy"] == 1.0
+    assert metrics["shown_digit_accuracy"] == pytest.approx(18 / 28)
+    assert known.measure() == known.metrics
 
 
 def test_figures_agree(digits):
     torch.manual_seed(0)
-    evaluation = evaluate(ExactAdderNet(), digits.test)
-    metrics, pairs = evaluation.metrics, 10 * len(digits.test.digits)
+    evaluation = evaluate(ExactAdderNet(), digits)
+    metrics = evaluation.metrics
+    counts = digits.test.digits.bincount()
+    pairs = 10 * len(digits.test.digits)
     assert metrics["joint_accuracy"] <= min(metrics["digit_accuracy"], metrics["sum_accuracy"])
-    assert metrics["digit_loss"] == pytest.approx(metrics["sum_loss"])  # the adder is exact: nothing is lost
-    assert evaluation.confusion.sum() == pairs
-    assert torch.equal(evaluation.confusion.sum(1), 10 * digits.test.digits.bincount())
+    assert metrics["digit_loss"] == pytest.approx(metrics["sum_loss"])  # the adder is exact
+    assert torch.equal(evaluation.confusion.sum(1), 10 * counts)
     assert evaluation.confusion.trace() / pairs == pytest.approx(metrics["digit_accuracy"])
-    shares = digits.test.digits.bincount() / len(digits.test.digits)
-    assert (evaluation.truth_table.mean(1) * shares).sum() == pytest.approx(metrics["sum_accuracy"])
+    shares = counts / len(digits.test.digits)
+    sum_accuracy = (evaluation.truth_table.mean(1) * shares).sum()
+    assert sum_accuracy == pytest.approx(metrics["sum_accuracy"])
     assert len(evaluation.mistakes) == round(pairs * (1 - metrics["joint_accuracy"]))
 
 
@@ -166,5 +190,5 @@ def test_figures_agree(digits):
 def test_on_cuda_as_on_the_cpu(digits):
     torch.manual_seed(0)
     network = AdderNet()
-    on_cpu = evaluate(network, digits.test).metrics
-    assert evaluate(network.cuda(), digits.test).metrics == pytest.approx(on_cpu, abs=1e-3)
+    on_cpu = evaluate(network, digits).metrics
+    assert evaluate(network.cuda(), digits).metrics == pytest.approx(on_cpu, abs=1e-3)

@@ -1,40 +1,84 @@
-"""Our recipes: complete, and as long as they say. What they may hold is tested in test_checks.py."""
+"""Recipes: complete, immutable all the way down, and made of plain data."""
 
-from dataclasses import replace
+import json
+from dataclasses import FrozenInstanceError, replace
 
+import numpy as np
 import pytest
 
-from mnist_adder.models import AdderNet, TwoInputNet, build
-from mnist_adder.recipes import RECIPES, Recipe
+from mnist_adder import RECIPES, AdderNet, InputError, RandomAffine, Recipe, TwoInputNet
+
+ADDER = RECIPES["adder"]
 
 
-@pytest.mark.parametrize("name", ["adder", "speedrun", "exact-adder", "sums-only"])
-def test_recipes_are_complete(name):
+@pytest.mark.parametrize("name", ["adder", "number-line", "exact-adder", "sums-only", "speedrun"])
+def test_our_recipes_are_complete(name):
     recipe = RECIPES[name]
     assert recipe.name == name
     assert recipe.about
     assert "\n" not in recipe.about
-    assert isinstance(build(recipe.model), TwoInputNet)
+    assert isinstance(recipe.model(), TwoInputNet)
 
 
 def test_the_sums_only_recipe_uses_no_digit_label():
     assert (RECIPES["sums-only"].digit_weight, RECIPES["sums-only"].sum_weight) == (0, 1)
 
 
+def test_a_recipe_needs_a_name_a_network_epochs_and_a_rate():
+    recipe = Recipe(name="mine", model=AdderNet, epochs=3, lr=0.1)
+    assert [recipe.epochs_on(source) for source in ("mnist", "digits", "mine")] == [3, 3, 3]
+    recipe = replace(recipe, digits_epochs=30)
+    assert [recipe.epochs_on(source) for source in ("mnist", "digits", "mine")] == [3, 30, 3]
+
+
+def test_a_recipe_cannot_be_changed():
+    with pytest.raises(FrozenInstanceError):
+        ADDER.lr = 1.0
+    with pytest.raises(TypeError):
+        ADDER.optimizer_options["momentum"] = 0
+    options = {"betas": [0.9, 0.99]}
+    recipe = replace(ADDER, optimizer="AdamW", optimizer_options=options)
+    options["betas"][0] = 0.0
+    options["eps"] = 1.0
+    assert dict(recipe.optimizer_options) == {"betas": (0.9, 0.99)}
+
+
+def test_recipes_are_equal_and_hashed_by_their_values():
+    assert len({ADDER, replace(ADDER), replace(ADDER, lr=0.2)}) == 2
+    hash(replace(ADDER, optimizer_options={"betas": [0.9, 0.99]}))
+
+
+def test_numpy_numbers_become_plain_ones():
+    recipe = replace(
+        ADDER,
+        lr=np.float64(0.02),
+        epochs=np.int64(3),
+        optimizer_options={"momentum": np.float32(0.5), "betas": (np.float64(0.9), 0.99)},
+    )
+    options = dict(recipe.optimizer_options)
+    values = (recipe.lr, recipe.epochs, options["momentum"], options["betas"][0])
+    assert [type(value) for value in values] == [float, int, float, float]
+
+
+def test_settings_are_plain_data_that_say_everything():
+    settings = replace(ADDER, augment=RandomAffine(degrees=3)).settings()
+    assert json.loads(json.dumps(settings)) == settings
+    assert settings["optimizer_options"]["momentum"] == 0.9
+    assert settings["augment"].startswith("RandomAffine(degrees=3")
+
+
 @pytest.mark.parametrize(
-    ("epochs", "mnist", "digits", "other"),
+    ("field", "value"),
     [
-        (40, 40, 40, 40),
-        ({"mnist": 1, "digits": 30}, 1, 30, 1),
-        ({"digits": 30}, 30, 30, 30),
-        ({"other": 7, "mnist": 2}, 2, 2, 7),
+        *(("epochs", value) for value in (0, 1.5, True, "3", None)),
+        *(("digits_epochs", value) for value in (0, 1.5)),
+        *(("batch_size", value) for value in (0, 60.5)),
+        *(("lr", value) for value in (0, -1, float("nan"), float("inf"), "1", None)),
+        ("schedule", "cosine"),
     ],
 )
-def test_length_by_source(epochs, mnist, digits, other):
-    recipe = Recipe(name="mine", model=AdderNet, epochs=epochs, lr=0.1)
-    assert [recipe.length(source) for source in ("mnist", "digits", "other")] == [mnist, digits, other]
-
-
-def test_a_recipe_is_checked_when_it_is_changed():
-    with pytest.raises(ValueError, match="lr must be a number"):
-        replace(RECIPES["adder"], lr=-1)
+def test_what_cannot_be_used_is_refused_by_name(field, value):
+    with pytest.raises(InputError, match=field) as refusal:
+        replace(ADDER, **{field: value})
+    assert str(value) in str(refusal.value)
+    assert "\n" not in str(refusal.value)

@@ -1,86 +1,112 @@
-"""The training loop, on the bundled digits and, where it is found, on real MNIST."""
+"""The training: its loop, its parts, going on, and what is refused before the first step."""
 
 import copy
-import subprocess
-import sys
+import io
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
-from conftest import PlainNet
+from conftest import PlainNet, same
 from torch import nn
+from torch.utils.data import DataLoader
 
-from mnist_adder.checks import InputError
-from mnist_adder.data import Data, Loader, Split
-from mnist_adder.evaluation import evaluate
-from mnist_adder.metrics import NAMES, Metrics
-from mnist_adder.models import AdderNet, ExactAdderNet, build
-from mnist_adder.optim import WeightAverage, make_optimizer, make_scheduler
-from mnist_adder.published.recipes import RECIPES
-from mnist_adder.sources import load_data
-from mnist_adder.training import fit, make_loader, train_step
+from mnist_adder import (
+    RECIPES,
+    AdderMLP,
+    AdderNet,
+    Data,
+    InputError,
+    Split,
+    Training,
+    evaluate,
+    fit,
+    gpu_check,
+    load_data,
+)
+from mnist_adder.data import AdderDataset
+from mnist_adder.models import NumberLineNet
 
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 
 
-def same(first: nn.Module, second: nn.Module) -> bool:
-    pairs = zip(first.state_dict().values(), second.state_dict().values(), strict=True)
-    return all(torch.equal(one.cpu(), other.cpu()) for one, other in pairs)
+def refusal(recipe, data, **settings) -> str:
+    with pytest.raises(InputError) as refused:
+        list(Training(recipe, data, **settings))
+    message = str(refused.value)
+    assert "\n" not in message
+    assert "\x1b" not in message
+    return message
 
 
-def test_fit_learns_the_bundled_digits(digits):
-    fitted = fit(replace(RECIPES["adder"], epochs=8, batch_size=64), digits, quiet=True)
-    assert not fitted.model.training
-    first, *_, last = fitted.history
+def saved(training: Training) -> dict:
+    """Return a training's state after a way through a file, as it is read without pickle."""
+    buffer = io.BytesIO()
+    torch.save(training.state_dict(), buffer)
+    buffer.seek(0)
+    return torch.load(buffer, weights_only=True)
+
+
+def without_seconds(history) -> list[dict]:
+    return [{name: value for name, value in row.items() if name != "seconds"} for row in history]
+
+
+# The loop.
+
+
+def test_it_learns_the_bundled_digits(digits):
+    training = fit(replace(RECIPES["adder"], digits_epochs=6, batch_size=32), digits, quiet=True)
+    first, *_, last = training.history
     assert last["test_digit_accuracy"] > 0.9
-    assert last["test_joint_accuracy"] > 0.3  # by chance: 0.01
+    assert last["test_joint_accuracy"] > 0.2  # by chance: 0.01
     assert last["train_digit_loss"] < first["train_digit_loss"] / 2
-    assert last["test_joint_accuracy"] == evaluate(fitted.model, digits.test).metrics["joint_accuracy"]
+    assert last["test_joint_accuracy"] == evaluate(training.model, digits).metrics["joint_accuracy"]
 
 
-def test_what_fit_returns(few, quick):
-    fitted = fit(quick, few, seed=3, withheld=[(3, 4)], quiet=True)
-    assert (fitted.recipe, fitted.seed, fitted.withheld, fitted.fine_tuned) == (quick, 3, [[3, 4]], False)
-    assert fitted.train_seconds > 0
-    assert [row["epoch"] for row in fitted.history] == [1, 2]
-    names = {f"{split}_{name}" for split in ("train", "test") for name in NAMES}
-    for row in fitted.history:
-        assert set(row) == names | {"epoch", "lr", "test_product_accuracy"}
-        assert all(0 <= value <= 1 for name, value in row.items() if name.endswith("accuracy"))
-        assert row["train_joint_accuracy"] <= min(row["train_digit_accuracy"], row["train_sum_accuracy"])
+def test_each_iteration_is_an_epoch_and_gives_a_row(few, quick):
+    training = Training(quick, few)
+    assert len(training) == 2
+    rows = list(training)
+    assert rows == training.history
+    assert len(training) == 0
+    assert list(training) == []
+    losses = {"digit_loss", "sum_loss"}
+    accuracies = {"digit_accuracy", "sum_accuracy", "joint_accuracy"}
+    names = {f"{part}_{name}" for part in ("train", "test") for name in losses | accuracies}
+    for epoch, row in enumerate(rows, 1):
+        assert set(row) == names | {"epoch", "lr", "seconds", "train_loss", "test_product_accuracy"}
+        assert row["epoch"] == epoch
+        assert all(0 <= row[name] <= 1 for name in names if name.endswith("accuracy"))
+        assert row["train_joint_accuracy"] <= row["train_sum_accuracy"]
+        total = row["train_digit_loss"] + 0.1 * row["train_sum_loss"]
+        assert row["train_loss"] == pytest.approx(total, rel=1e-5)
 
 
-def test_the_recipe_says_its_length_for_each_source(few, quick):
-    recipe = replace(quick, epochs={"mnist": 1, "digits": 3})
-    assert len(fit(recipe, few, quiet=True).history) == 3
-    assert len(fit(recipe, replace(few, source="my own"), quiet=True).history) == 1
-
-
-def test_the_seed_alone_decides(few, quick):
-    first = fit(quick, few, seed=3, quiet=True)
-    torch.rand(5)
-    again = fit(quick, few, seed=3, quiet=True)
-    assert same(first.model, again.model)
-    assert first.history == again.history
-    assert not same(first.model, fit(quick, few, seed=4, quiet=True).model)
-
-
-def test_testing_changes_nothing(few, quick):
-    other_test = Data("digits", few.train, Split(*(part[:5] for part in few.test)))
-    assert same(fit(quick, few, quiet=True).model, fit(quick, other_test, quiet=True).model)
+def test_the_loop_may_be_left_and_gone_on_with(few, quick):
+    straight = fit(quick, few, quiet=True)
+    training = Training(quick, few)
+    for row in training:
+        row["mine"] = 7.0
+        break
+    assert len(training) == 1
+    torch.rand(3)  # what the caller draws changes nothing
+    for row in training:
+        row["mine"] = 8.0
+    assert [row["mine"] for row in training.history] == [7.0, 8.0]
+    assert same(training.model, straight.model)
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_every_recipe_trains_and_prints_its_history(few, name, capsys):
-    fitted = fit(replace(RECIPES[name], epochs=1, batch_size=60), few)
+def test_each_recipe_trains_and_prints_a_line_an_epoch(name, few, capsys):
+    training = fit(replace(RECIPES[name], digits_epochs=1, batch_size=60), few)
     torch.manual_seed(0)
-    assert not same(fitted.model, build(RECIPES[name].model))
+    assert not same(training.model, RECIPES[name].model())
     (line,) = capsys.readouterr().out.splitlines()
     assert line.startswith("epoch  1/1")
-    for split in ("train", "test"):
-        row = fitted.history[0]
-        assert f"{split} nll {row[f'{split}_digit_loss']:.4f}" in line
-        assert f"joint {row[f'{split}_joint_accuracy']:.2%}" in line
+    for part in ("train", "test"):
+        row = training.history[0]
+        assert f"{part} nll {row[f'{part}_digit_loss']:.4f}" in line
+        assert f"joint {row[f'{part}_joint_accuracy']:.2%}" in line
 
 
 def test_quiet_prints_nothing(few, quick, capsys):
@@ -89,179 +115,433 @@ def test_quiet_prints_nothing(few, quick, capsys):
     assert (captured.out, captured.err) == ("", "")
 
 
-def test_weights_of_the_parts_reach_the_loss(few, quick):
-    recipe = replace(quick, model=RECIPES["unstuck"].model, digit_weight=0.0, optimizer_options={})
-    torch.manual_seed(0)
-    fresh = build(recipe.model).digit_head.weight
-    assert torch.equal(fit(recipe, few, quiet=True).model.digit_head.weight, fresh)
+# What decides a training.
 
 
-def test_withheld_pairs_are_left_out_of_training(few, quick, monkeypatch):
-    served, plain = [], Loader.__iter__
+def test_the_seed_alone_decides(few, quick):
+    first = fit(quick, few, seed=3, quiet=True)
+    torch.rand(5)
+    again = fit(quick, few, seed=3, quiet=True)
+    assert same(first.model, again.model)
+    assert without_seconds(first.history) == without_seconds(again.history)
+    assert not same(first.model, fit(quick, few, seed=4, quiet=True).model)
 
-    def watched(loader):
-        for sample in plain(loader):
-            served.append((sample.digit, sample.number.argmax(1)))
-            yield sample
 
-    monkeypatch.setattr(Loader, "__iter__", watched)
-    fit(quick, few, withheld=[(digit, digit) for digit in range(10)], quiet=True)
+def test_an_epoch_is_repeated_by_seed_and_epoch(few, quick):
+    """The second epoch serves the same samples, whatever the first one did."""
+    served = {}
+
+    class Watched(Training):
+        def train_step(self, sample):
+            served.setdefault((self, len(self.history)), []).append(sample)
+            return super().train_step(sample)
+
+    whole = Watched(quick, few, seed=5)
+    list(whole)
+    resumed = Watched(quick, few, seed=5)
+    resumed.history = [{}]
+    list(resumed)
+    for one, other in zip(served[whole, 1], served[resumed, 1], strict=True):
+        assert all(torch.equal(*fields) for fields in zip(one, other, strict=True))
+    assert not torch.equal(served[whole, 0][0].digit, served[whole, 1][0].digit)
+
+
+def test_testing_changes_nothing(few, quick):
+    other = replace(few, test=Split(few.test.images[:5], few.test.digits[:5]))
+    assert same(fit(quick, few, quiet=True).model, fit(quick, other, quiet=True).model)
+
+
+def test_the_rate_rises_and_falls_in_one_cycle_or_stays(few, quick):
+    class Watched(Training):
+        def train_step(self, sample):
+            rates.append(self.optimizer.param_groups[0]["lr"])
+            return super().train_step(sample)
+
+    rates = []
+    recipe = replace(quick, model=PlainNet, lr=0.4, pct_start=0.25, digits_epochs=5)
+    list(Watched(recipe, few))
+    assert len(rates) == 20
+    assert rates.index(max(rates)) == 4
+    assert max(rates) == pytest.approx(0.4)
+    assert rates[0] < 0.1
+    assert rates[-1] < 0.001
+    rates = []
+    list(Watched(replace(recipe, schedule="constant"), few))
+    assert rates == [0.4] * 20
+
+
+@pytest.mark.parametrize(("steps", "pct_start"), [(1, 0.2), (2, 0.5), (4, 0.25)])
+def test_one_cycle_of_a_few_steps(few, quick, steps, pct_start):
+    recipe = replace(quick, digits_epochs=1, batch_size=240 // steps, pct_start=pct_start)
+    assert len(fit(recipe, few, quiet=True).history) == 1
+
+
+def test_weight_decay_spares_biases_and_batchnorm(few, quick):
+    options = {"weight_decay": 0.5}
+    training = Training(replace(quick, optimizer_options=options, schedule="constant"), few)
+    before = {name: p.clone() for name, p in training.model.named_parameters()}
+    for p in training.model.parameters():
+        p.grad = torch.zeros_like(p)
+    training.optimizer.step()
+    for name, p in training.model.named_parameters():
+        torch.testing.assert_close(p, before[name] * (0.95 if p.dim() > 1 else 1))
+
+
+def test_the_optimizer_is_the_recipes(few, quick):
+    options = {"betas": (0.8, 0.9), "eps": 1e-6}
+    training = Training(replace(quick, optimizer="AdamW", optimizer_options=options), few)
+    assert type(training.optimizer) is torch.optim.AdamW
+    assert options.items() <= training.optimizer.defaults.items()
+    next(iter(training))
+
+
+@pytest.mark.parametrize("form", ["ints", "numpy", "tensor"])
+def test_withheld_pairs_are_never_served(few, quick, form):
+    class Watched(Training):
+        def train_step(self, sample):
+            served.append((sample.digit == sample.number.argmax(1)).any())
+            return super().train_step(sample)
+
+    served = []
+    pairs = [(digit, digit) for digit in range(10)]
+    withheld = {"ints": pairs, "numpy": np.array(pairs), "tensor": torch.tensor(pairs)}[form]
+    training = Watched(quick, few, withheld=withheld)
+    list(training)
+    assert training.withheld == pairs
     assert len(served) == 8
-    assert not any((digit == number).any() for digit, number in served)
+    assert not any(served)
 
 
-def test_fit_returns_and_tests_averaged_weights(few, quick):
-    plain = fit(quick, few, quiet=True)
-    averaged = fit(replace(quick, averaging="swa"), few, quiet=True)
-    assert type(averaged.model) is AdderNet
-    assert not averaged.model.training
-    assert not same(plain.model, averaged.model)
-    losses = [[row["train_sum_loss"] for row in fitted.history] for fitted in (plain, averaged)]
-    assert losses[0] == losses[1]
-    assert averaged.history[-1]["test_sum_loss"] == evaluate(averaged.model, few.test).metrics["sum_loss"]
+# Going on.
 
 
-# Networks of one's own.
+@pytest.mark.parametrize("change", [{}, {"fixed_numbers": True}, {"optimizer": "AdamW"}])
+def test_it_goes_on_bit_for_bit(few, quick, change):
+    recipe = replace(quick, digits_epochs=3, **change)
+    if "optimizer" in change:
+        recipe = replace(recipe, optimizer_options={})
+    straight = fit(recipe, few, seed=2, quiet=True)
+    interrupted = Training(recipe, few, seed=2)
+    next(iter(interrupted))
+    state = saved(interrupted)
+    resumed = Training(recipe, few, seed=2)
+    resumed.load_state_dict(state)
+    assert len(resumed) == 2
+    list(resumed)
+    assert same(resumed.model, straight.model)
+    assert without_seconds(resumed.history) == without_seconds(straight.history)
+    assert len(state["history"]) == 1
 
 
-def test_a_function_in_a_recipe_makes_the_network(few, quick):
-    fitted = fit(replace(quick, model=ExactAdderNet), few, quiet=True)
-    assert same(fitted.model, fit(replace(quick, model="exact-adder"), few, quiet=True).model)
-
-
-def test_any_module_with_two_inputs_can_be_trained(digits):
-    recipe = replace(
-        RECIPES["adder"], model=PlainNet, epochs=4, batch_size=64, degrees=0, translate=0, scale=0, shear=0
-    )
-    fitted = fit(recipe, digits, quiet=True)
-    assert type(fitted.model) is PlainNet
-    assert evaluate(fitted.model, digits.test).metrics["digit_accuracy"] > 0.8
+# A network that is given.
 
 
 def test_a_network_that_is_given_is_copied_and_fine_tuned(few, quick):
-    first = fit(replace(quick, epochs=6), few, quiet=True)
-    before = copy.deepcopy(first.model)
-    tuned = fit(replace(quick, epochs=1, lr=1e-6), few, model=first.model, quiet=True)
-    assert same(first.model, before)
+    first = fit(replace(quick, digits_epochs=6), few, quiet=True).model.eval()
+    before = copy.deepcopy(first)
+    tuned = fit(replace(quick, digits_epochs=1, lr=1e-6), few, model=first, quiet=True)
+    assert same(first, before)
+    assert not first.training
     assert tuned.fine_tuned
+    assert tuned.model.training
     assert not same(tuned.model, before)
-    fresh = fit(replace(quick, epochs=1, lr=1e-6), few, quiet=True)
-    assert tuned.history[0]["train_digit_loss"] < fresh.history[0]["train_digit_loss"] / 2
+    fresh = fit(replace(quick, digits_epochs=1, lr=1e-6), few, quiet=True)
+    assert not fresh.fine_tuned
+    assert tuned.history[0]["train_digit_loss"] < fresh.history[0]["train_digit_loss"] / 1.5
 
 
-class Probabilities(PlainNet):
-    def forward(self, image, number):
-        log_probs, logits = super().forward(image, number)
-        return log_probs.exp(), logits
+def test_a_frozen_layer_stays_as_it_is(few, quick):
+    network = AdderNet()
+    network.cnn.requires_grad_(False)
+    network.cnn.eval()  # BatchNorm's running statistics, too
+    training = fit(quick, few, model=network, quiet=True)
+    assert same(training.model.cnn, network.cnn)
+    assert not same(training.model.adder, network.adder)
+    assert training.model.training
+    assert not any(module.training for module in training.model.cnn.modules())
 
 
-class Swapped(PlainNet):
-    def forward(self, image, number):
-        return super().forward(image, number)[::-1]
+def test_any_module_with_two_inputs_and_outputs_can_be_trained(digits):
+    recipe = replace(RECIPES["adder"], model=PlainNet, digits_epochs=4, batch_size=32, augment=None)
+    assert fit(recipe, digits, quiet=True).history[-1]["test_digit_accuracy"] > 0.8
 
 
-@pytest.mark.parametrize("network, said", [(Probabilities, "log_softmax"), (Swapped, r"log_probs \[B, 10\]")])
-def test_a_network_with_other_outputs_is_refused(few, quick, network, said):
-    with pytest.raises(InputError, match=said):
-        fit(replace(quick, model=network), few, quiet=True)
-
-
-# Input that cannot be used.
-
-
-@pytest.mark.parametrize("part", ["train", "test"])
-def test_float_images_are_refused(few, quick, part):
-    images, labels = getattr(few, part)
-    data = replace(few, **{part: Split(images / 255, labels)})
-    with pytest.raises(InputError, match="images must be uint8"):
-        fit(quick, data, quiet=True)
-
-
-def test_a_batch_larger_than_the_data_is_refused(few, quick):
-    with pytest.raises(InputError, match="batch size 241"):
-        fit(replace(quick, batch_size=241), few, quiet=True)
-
-
-class Memory:
-    """A checkpoint that notes the epochs of the history each time it is saved."""
-
-    def __init__(self):
-        self.saved = []
-
-    def restore(self, parts):
-        return []
-
-    def save(self, parts, history):
-        self.saved.append([row["epoch"] for row in history])
-
-
-def test_a_checkpoint_is_saved_after_each_epoch_and_changes_nothing(few, quick):
-    checkpoint = Memory()
-    fitted = fit(quick, few, quiet=True, checkpoint=checkpoint)
-    assert checkpoint.saved == [[1], [1, 2]]
-    assert same(fitted.model, fit(quick, few, quiet=True).model)
-
-
-def test_a_diverging_training_stops_with_a_reason_and_is_not_kept(few, quick):
-    checkpoint = Memory()
-    with pytest.raises(InputError, match="not finite in epoch 1: choose a rate below"):
-        fit(replace(quick, lr=1e30, schedule="constant"), few, quiet=True, checkpoint=checkpoint)
-    assert checkpoint.saved == []
-
-
-# With a GPU, and with MNIST.
-
-
-@needs_cuda
-def test_fit_on_cuda(digits):
-    recipe = replace(RECIPES["adder"], epochs=8, batch_size=64)
-    fitted = fit(recipe, digits, device="cuda", quiet=True)
-    assert next(fitted.model.parameters()).is_cuda
-    assert fitted.history[-1]["test_digit_accuracy"] > 0.9
-
-
-@needs_cuda
-def test_deterministic_on_cuda():
-    """In a process of its own, because cuBLAS reads its setting before the first product of matrices."""
-    program = (
-        "from mnist_adder import RECIPES, fit, gpu_check, load_data\n"
-        "from dataclasses import replace\n"
-        "device, data = gpu_check(0, 'cuda', deterministic=True), load_data('digits')\n"
-        "recipe = replace(RECIPES['adder'], epochs=1)\n"
-        "histories = [fit(recipe, data, device=device, quiet=True).history for _ in range(2)]\n"
-        "assert histories[0] == histories[1]\n"
+@pytest.mark.parametrize("wrap", [lambda net: torch.compile(net, backend="eager"), nn.DataParallel])
+def test_a_wrapped_network_trains_and_is_saved_under_its_inner_names(few, quick, wrap):
+    training = Training(quick, few, model=wrap(AdderNet()))
+    before = copy.deepcopy(training.state_dict()["model"])
+    next(iter(training))
+    state = saved(training)["model"]
+    plain = AdderNet()
+    plain.load_state_dict(state)
+    assert not torch.equal(plain.cnn[0].weight, before["cnn.0.weight"])
+    assert evaluate(plain, few).metrics["sum_loss"] == pytest.approx(
+        training.history[0]["test_sum_loss"], rel=1e-4
     )
-    subprocess.run([sys.executable, "-c", program], check=True)
 
 
-@needs_cuda
-@pytest.mark.parametrize("averaging", [None, "swa"])
-def test_no_step_waits_on_cuda(few, quick, averaging):
-    recipe = replace(quick, averaging=averaging, averaged_share=1.0)
-    model = build(recipe.model).to("cuda").train()
-    loader, optimizer = make_loader(recipe, few, "cuda"), make_optimizer(recipe, model)
-    scheduler, average = (
-        make_scheduler(recipe, optimizer, 2 * len(loader)),
-        WeightAverage(recipe, model, 2 * len(loader)),
-    )
-    metrics = Metrics(torch.device("cuda"))
+def test_tied_weights_are_trained_and_gone_on_with(few, quick):
+    class Tied(PlainNet):
+        def __init__(self):
+            super().__init__()
+            self.other = self.sum
+
+    training = Training(replace(quick, model=Tied), few)
+    next(iter(training))
+    resumed = Training(replace(quick, model=Tied), few)
+    resumed.load_state_dict(saved(training))
+    assert resumed.model.other is resumed.model.sum
+    assert same(resumed.model, training.model)
+
+
+def test_float64_as_the_default(few, quick):
+    torch.set_default_dtype(torch.float64)
     try:
-        for mode in ("default", "error"):  # the first epoch chooses kernels, and may wait
-            torch.cuda.set_sync_debug_mode(mode)
-            for sample in loader:
-                outputs = train_step(model, sample, recipe, optimizer)
-                scheduler.step()
-                average.update()
-                metrics.update(sample, *outputs)
+        training = fit(replace(quick, digits_epochs=1), few, quiet=True)
     finally:
-        torch.cuda.set_sync_debug_mode("default")
+        torch.set_default_dtype(torch.float32)
+    assert next(training.model.parameters()).dtype == torch.float64
+
+
+# Overriding a part.
+
+
+def test_an_own_loss_enters_the_history_by_name(few, quick):
+    class Parity(Training):
+        def loss(self, outputs, sample):
+            losses = super().loss(outputs, sample)
+            odd = outputs[0].exp()[:, 1::2].sum(1)
+            losses["parity_loss"] = nn.functional.binary_cross_entropy(
+                odd.clamp(0, 1), sample.digit.remainder(2).float()
+            )
+            losses["loss"] = losses["parity_loss"]
+            return losses
+
+    recipe = replace(quick, model=NumberLineNet)
+    training = Parity(recipe, few)
+    before = copy.deepcopy(training.model)
+    (row, _) = training
+    assert row["train_loss"] == row["train_parity_loss"]
+    assert same(training.model.adder, before.adder)  # the loss that was replaced is not trained on
+    assert not same(training.model.cnn, before.cnn)
+
+
+def test_an_own_forward_is_what_is_trained(few, quick):
+    class BFloat(Training):
+        def forward(self, sample):
+            with torch.autocast("cpu", torch.bfloat16):
+                outputs = super().forward(sample)
+            dtypes.add(outputs[1].dtype)
+            return tuple(output.float() for output in outputs)
+
+    dtypes = set()
+    training = BFloat(quick, few)
+    before = copy.deepcopy(training.model)
+    list(training)
+    assert dtypes == {torch.bfloat16}
+    assert not same(training.model, before)
+
+
+def test_an_own_optimizer_scheduler_test_and_step(few, quick):
+    class Mine(Training):
+        def make_optimizer(self):
+            return torch.optim.Adam(self.model.adder.parameters(), lr=0.01)
+
+        def make_scheduler(self):
+            return torch.optim.lr_scheduler.StepLR(self.optimizer, step_size=4, gamma=0.5)
+
+        def train_step(self, sample):
+            return super().train_step(sample) | {"biggest": sample.image.max()}
+
+        def test(self):
+            return super().test() | {"nothing": float("nan")}
+
+    training = Mine(quick, few)
+    before = copy.deepcopy(training.model)
+    rows = list(training)
+    assert [row["lr"] for row in rows] == [0.005, 0.0025]
+    assert rows[0]["train_biggest"] > 2
+    assert "test_nothing" in rows[0]
+    assert not same(training.model.adder, before.adder)
+    assert torch.equal(training.model.cnn[0].weight, before.cnn[0].weight)
+
+
+def test_an_own_loader(few, quick):
+    class Stock(Training):
+        def make_loader(self):
+            dataset = AdderDataset(*self.data.train)
+            return DataLoader(dataset, self.recipe.batch_size, shuffle=True)
+
+    histories = [without_seconds(fit(quick, few, quiet=True).history)]
+    histories += [without_seconds(list(Stock(quick, few, seed=1))) for _ in range(2)]
+    assert histories[1] == histories[2]
+    assert histories[0] != histories[1]
+
+
+# Counts from the data.
+
+
+@pytest.fixture(scope="module")
+def wide(few) -> Data:
+    """Images of two digits side by side, which make a class of 0…99."""
+
+    def pairs(split):
+        images = torch.cat([split.images, split.images.roll(1, 0)], 2)  # [N, 28, 56]
+        return Split(images, 10 * split.digits + split.digits.roll(1, 0))
+
+    return Data("pairs", pairs(few.train), pairs(few.test), digit_classes=100)
+
+
+def test_numbers_up_to_99(few, quick):
+    data = replace(few, number_classes=100)
+    network = AdderNet(adder=AdderMLP(digits=10, numbers=100, sums=109))
+    training = fit(replace(quick, digits_epochs=1), data, model=network, quiet=True)
+    assert evaluate(training.model, data).truth_table.shape == (10, 100)
+
+
+def test_wide_images_of_a_hundred_digit_classes(wide, quick):
+    network = PlainNet(pixels=28 * 56, digits=100, numbers=10, sums=109)
+    training = fit(replace(quick, epochs=1), wide, model=network, quiet=True)
+    evaluation = evaluate(training.model, wide)
+    assert evaluation.confusion.shape == (100, 100)
+    assert int(evaluation.sums.max()) > 18
+
+
+def test_colour_images_of_32_by_32(quick):
+    images = torch.randint(256, (120, 3, 32, 32), dtype=torch.uint8)
+    split = Split(images, torch.arange(120, dtype=torch.int32) % 10)
+    data = Data("colour", split, split)
+    training = fit(replace(quick, epochs=1), data, model=PlainNet(pixels=3072), quiet=True)
+    assert evaluate(training.model, data).predicted_sums.shape == (120, 10)
+
+
+@pytest.mark.parametrize(
+    ("target", "sums"),
+    [(lambda digit, number: digit - number + 9, 19), (lambda digit, number: digit * number, 82)],
+    ids=["difference", "product"],
+)
+def test_another_operation_is_trained_and_tested(few, quick, target, sums):
+    data = replace(few, target=target)
+    network = AdderNet(adder=AdderMLP(sums=sums))
+    training = fit(replace(quick, sum_weight=1.0), data, model=network, quiet=True)
+    evaluation = evaluate(training.model, data)
+    assert evaluation.sums[0, 3] == target(few.test.digits[0], 3)
+    assert evaluation.metrics["sum_loss"] == training.history[-1]["test_sum_loss"]
+
+
+# What is refused, in one line.
+
+
+@pytest.mark.parametrize(
+    ("changes", "part"),
+    [
+        ({"target": lambda digit, number: digit * number}, "[2, 82]"),
+        ({"number_classes": 100}, "numbers [2, 100]"),
+        ({"digit_classes": 11}, "[2, 20]"),
+    ],
+)
+def test_a_network_that_does_not_fit_the_data(few, quick, changes, part):
+    assert part in refusal(quick, replace(few, **changes))
+
+
+def test_images_of_another_size_than_the_network_takes(wide, quick):
+    assert "[2, 1, 28, 56]" in refusal(quick, wide)
+
+
+@pytest.mark.parametrize(
+    ("make", "part"),
+    [
+        (lambda: AdderNet().half(), "does not take images"),
+        (lambda: AdderNet().double(), "does not take images"),
+        (lambda: AdderNet().requires_grad_(False), "no parameter to train"),
+        (lambda: nn.Identity(), "no parameter to train"),
+        (lambda: nn.Sequential(nn.Flatten(), nn.LazyLinear(10)), "lazy"),
+    ],
+    ids=["half", "double", "frozen", "no parameters", "lazy"],
+)
+def test_a_network_that_cannot_be_trained(few, quick, make, part):
+    assert part in refusal(quick, few, model=make())
+
+
+class WithExtraState(PlainNet):
+    def get_extra_state(self):
+        return {"anything": object()}
+
+
+class UnsavableOptimizer(Training):
+    def make_optimizer(self):
+        optimizer = super().make_optimizer()
+        optimizer.param_groups[0]["mine"] = np.float64(3)
+        return optimizer
+
+
+def test_what_cannot_be_saved_is_refused_before_the_first_step(few, quick):
+    with pytest.raises(InputError, match="'_extra_state' is no tensor and cannot be saved"):
+        Training(quick, few, model=WithExtraState())
+    with pytest.raises(InputError, match="cannot be saved: its state holds more than tensors"):
+        UnsavableOptimizer(quick, few)
+
+
+def test_a_rate_that_is_numpys_can_be_saved(few, quick):
+    recipe = replace(quick, lr=np.logspace(-2, -1, 3)[1], epochs=np.int64(2))
+    training = Training(recipe, few)
+    next(iter(training))
+    assert saved(training)["history"] == training.history
+
+
+def test_a_loss_that_is_not_finite_stops_the_training(few, quick):
+    training = Training(replace(quick, lr=1e30, schedule="constant"), few)
+    with pytest.raises(
+        InputError, match=r"not finite in epoch 1: choose a learning rate below 1e\+30"
+    ):
+        list(training)
+    assert training.history == []
+
+
+@pytest.mark.parametrize("seed", [-1, 2**63, 1.5, True, None, "abc"])
+def test_seeds_that_there_are_not(few, quick, seed):
+    assert "a seed must be a whole number" in refusal(quick, few, seed=seed)
+
+
+def test_a_batch_larger_than_the_data(few, quick):
+    assert "batch size 241" in refusal(replace(quick, batch_size=241), few)
+
+
+# With MNIST, and with a GPU.
 
 
 def test_real_mnist(mnist_dir):
-    """One epoch over 6,000 of the 60,000 images, tested on 1,000."""
     loaded = load_data("mnist", mnist_dir)
-    train, test = (Split(*(part[:n] for part in split)) for split, n in ((loaded.train, 6_000), (loaded.test, 1_000)))
-    fitted = fit(replace(RECIPES["adder"], epochs=1, batch_size=32), Data("mnist", train, test), quiet=True)
-    last = fitted.history[-1]
-    assert last["test_digit_accuracy"] >= 0.9
-    assert last["test_joint_accuracy"] >= 0.3  # by chance: 0.01
+    train = Split(loaded.train.images[:6000], loaded.train.digits[:6000])
+    test = Split(loaded.test.images[:1000], loaded.test.digits[:1000])
+    recipe = replace(RECIPES["adder"], epochs=1, batch_size=32)
+    (row,) = Training(recipe, Data("mnist", train, test))
+    assert row["test_digit_accuracy"] >= 0.9
+    assert row["test_joint_accuracy"] >= 0.3  # by chance: 0.01
+
+
+@needs_cuda
+def test_it_learns_on_cuda_and_goes_on_from_the_cpu(digits, few, quick):
+    recipe = replace(RECIPES["adder"], digits_epochs=6, batch_size=32)
+    training = fit(recipe, digits, device="cuda", quiet=True)
+    assert next(training.model.parameters()).is_cuda
+    assert training.history[-1]["test_digit_accuracy"] > 0.9
+    on_cpu = Training(quick, few)
+    next(iter(on_cpu))
+    resumed = Training(quick, few, device="cuda")
+    resumed.load_state_dict(saved(on_cpu))
+    (row,) = resumed
+    assert row["epoch"] == 2
+
+
+@needs_cuda
+def test_no_step_waits_on_cuda(few, quick):
+    training = Training(quick, few, device=gpu_check(0, "cuda"))
+    next(iter(training))  # the first epoch chooses kernels, and may wait
+    samples = list(training.loader)
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        for sample in samples:
+            training.train_step(sample)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")

@@ -9,24 +9,46 @@ import pytest
 import mnist_adder
 
 SCRIPT = """\
-from mnist_adder import RECIPES, AdderNet, Recipe, evaluate, fit, load_data
+import torch
+from mnist_adder import RECIPES, AdderDataset, AdderNet, Data, Recipe, Sample, Training
+from mnist_adder import evaluate, fit, load_data
+
 recipe: Recipe = RECIPES["adder"]
-accuracy: float = evaluate(fit(recipe, load_data("digits")).model, load_data("digits").test).metrics["joint_accuracy"]
+data: Data = load_data("digits")
+accuracy: float = evaluate(fit(recipe, data).model, data).metrics["joint_accuracy"]
+
+class Mine(Training):
+    def loss(self, outputs: tuple[torch.Tensor, ...], sample: Sample) -> dict[str, torch.Tensor]:
+        return super().loss(outputs, sample)
+
+for row in Mine(recipe, data, withheld=[(3, 4)]):
+    print(row["train_loss"] + 1.0)
+sample: Sample = AdderDataset(*data.train)[3]
 reveal_type(AdderNet().adder)
 AdderNet(cnns=3)
 """
 
 
-def test_a_script_of_five_lines(tmp_path):
+def test_a_type_checker_knows_the_public_names(tmp_path):
     pytest.importorskip("mypy")
     (tmp_path / "script.py").write_text(SCRIPT)
-    command = [sys.executable, "-m", "mypy", "--follow-imports=silent", "--cache-dir", tmp_path / "cache", "script.py"]
+    command = [
+        sys.executable,
+        "-m",
+        "mypy",
+        "--follow-imports=silent",
+        "--cache-dir",
+        "cache",
+        "script.py",
+    ]
     path = {"MYPYPATH": str(Path(mnist_adder.__file__).parents[1])}
     done = subprocess.run(command, cwd=tmp_path, env=path, capture_output=True, text=True)
     errors = [line for line in done.stdout.splitlines() if ": error: " in line]
-    assert len(errors) == 1 and 'Unexpected keyword argument "cnns"' in errors[0], done.stdout + done.stderr
+    assert len(errors) == 1, done.stdout + done.stderr
+    assert 'Unexpected keyword argument "cnns"' in errors[0]
+    assert 'Revealed type is "torch.nn.modules.module.Module"' in done.stdout
 
 
 def test_every_public_name_is_there():
     assert all(getattr(mnist_adder, name) is not None for name in mnist_adder.__all__)
-    assert {"fit", "evaluate", "Recipe", "NumberLine", "save_run"} <= set(mnist_adder.__all__)
+    assert {"Training", "fit", "evaluate", "Recipe", "save_run"} <= set(mnist_adder.__all__)

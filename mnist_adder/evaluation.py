@@ -39,6 +39,7 @@ class Evaluation:
     digit_loss: float  # mean over the 10 N pairs, in nats
     sum_loss: float
     digit_classes: int
+    others: tuple[Tensor, ...] = ()  # the outputs beyond the first two, each [N, 10, …]
 
     @cached_property
     def digit_right(self) -> Tensor:
@@ -133,8 +134,8 @@ def evaluate(model: nn.Module, data: Data, *, batch_size: int | None = None) -> 
     """Evaluate a network on every image of ``data.test`` with all ten numbers.
 
     The CNN of a `TwoInputNet` runs once per image; another network runs on all ten pairs of it.
-    Outputs beyond the first two are left alone. The network may be on any device and of any
-    precision.
+    Outputs beyond the first two must be tensors [B, …], and are kept as they are. The network may
+    be on any device and of any precision.
 
     Args:
         model: takes images and one-hot numbers, returns log_probs and logits.
@@ -156,17 +157,20 @@ def evaluate(model: nn.Module, data: Data, *, batch_size: int | None = None) -> 
 
     predicted_digits = []
     predicted_sums = []
+    others = []
     losses = []
     with evaluation_mode(model):
         for rows in torch.arange(len(digits), device=device).split(batch_size):
             image = normalise(images[rows]).to(weight.dtype)
-            log_probs, logits = _all_pairs(model, image, numbers)  # [10 B, 10], [10 B, 19]
+            outputs = _all_pairs(model, image, numbers)
+            log_probs, logits = outputs[:2]  # [10 B, 10], [10 B, 19]
             digit = digits[rows].repeat_interleave(data.number_classes)  # [10 B]
             sum = sums[digits[rows]].flatten()  # [10 B]
             loss = total_loss(log_probs.float(), digit, logits.float(), sum)
             losses.append(torch.stack([loss.digit, loss.sum]) * len(rows))
             predicted_digits.append(log_probs.argmax(1))
             predicted_sums.append(logits.argmax(1))
+            others.append([output.cpu() for output in outputs[2:]])
 
     shape = (len(digits), data.number_classes)
     digit_loss, sum_loss = torch.stack(losses).cpu().double().sum(0) / len(digits)
@@ -178,15 +182,14 @@ def evaluate(model: nn.Module, data: Data, *, batch_size: int | None = None) -> 
         digit_loss=float(digit_loss),
         sum_loss=float(sum_loss),
         digit_classes=data.digit_classes,
+        others=tuple(torch.cat(parts).unflatten(0, shape) for parts in zip(*others, strict=True)),
     )
 
 
-def _all_pairs(model: nn.Module, image: Tensor, numbers: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the first two outputs for images [B, …] with each of the one-hot numbers [10, 10]."""
+def _all_pairs(model: nn.Module, image: Tensor, numbers: Tensor) -> tuple[Tensor, ...]:
+    """Return the outputs for images [B, …] with each of the one-hot numbers [10, 10]."""
     repeated = numbers.repeat(len(image), 1)  # [10 B, 10]
     if isinstance(model, TwoInputNet):
         features = model.features(image)  # [B, F]
-        outputs = model.combine(features.repeat_interleave(len(numbers), 0), repeated)
-    else:
-        outputs = model(image.repeat_interleave(len(numbers), 0), repeated)
-    return outputs[0], outputs[1]
+        return model.combine(features.repeat_interleave(len(numbers), 0), repeated)
+    return model(image.repeat_interleave(len(numbers), 0), repeated)

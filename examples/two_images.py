@@ -1,7 +1,4 @@
-"""Two images in, the sum of their digits out.
-
-The images are two channels of one, and their digits one label, 0…99. The number is always 0.
-"""
+"""Two images in, the sum of their digits out: two channels, one label 0…99, and only one number."""
 
 from dataclasses import replace
 
@@ -33,7 +30,8 @@ def add(digits, number):
 
 
 def main(data, device="cpu"):
-    data = Data(data.source, pair(data.train), pair(data.test), None, add, 100, 1)
+    counts = {"digit_classes": 100, "number_classes": 1}
+    data = Data(data.source, pair(data.train), pair(data.test), target=add, **counts)
     recipe = replace(RECIPES["speedrun"], name="two-images", model=TwoImageNet, epochs=5)
     return fit(recipe, data, device=device)
 

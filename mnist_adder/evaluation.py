@@ -148,9 +148,8 @@ def evaluate(model: nn.Module, data: Data, *, batch_size: int | None = None) -> 
     device = weight.device
     images = with_channel(data.test.images).to(device)  # [N, 1, 28, 28]
     digits = data.test.digits.long().to(device)  # [N]
-    numbers = torch.eye(
-        data.number_classes, dtype=weight.dtype, device=device
-    )  # a one-hot each row
+    sums = data.sums.to(device)[digits]  # [N, 10]
+    numbers = torch.eye(data.number_classes, dtype=weight.dtype, device=device)  # one-hot rows
     if batch_size is None:
         pairs = PAIRS_AT_ONCE.get(device.type, PAIRS_AT_ONCE["other"])
         batch_size = max(1, pairs // data.number_classes)
@@ -160,7 +159,7 @@ def evaluate(model: nn.Module, data: Data, *, batch_size: int | None = None) -> 
         for rows in torch.arange(len(digits), device=device).split(batch_size):
             image = normalise(images[rows]).to(weight.dtype)
             outputs.append(_all_pairs(model, image, numbers))
-    parts = [torch.cat(part).cpu() for part in zip(*outputs, strict=True)]
+    parts = [torch.cat(part) for part in zip(*outputs, strict=True)]
     log_probs = parts[0].float()  # [10 N, 10]
     logits = parts[1].float()  # [10 N, 19]
     if (log_probs.shape[1], logits.shape[1]) != (data.digit_classes, data.sum_classes):
@@ -168,20 +167,17 @@ def evaluate(model: nn.Module, data: Data, *, batch_size: int | None = None) -> 
             f"the data has {data.digit_classes} digits and {data.sum_classes} sums, the network's"
             f" outputs have {log_probs.shape[1]} and {logits.shape[1]}: they must fit"
         )
-    digits = digits.cpu()
-    sums = data.sums[digits]  # [N, 10]
-    losses = total_loss(
-        log_probs, digits.repeat_interleave(data.number_classes), logits, sums.flatten()
-    )
+    digit = digits.repeat_interleave(data.number_classes)  # [10 N]
+    losses = total_loss(log_probs, digit, logits, sums.flatten())
     return Evaluation(
-        digits=digits,
-        sums=sums,
-        predicted_digits=log_probs.argmax(1).view(sums.shape),
-        predicted_sums=logits.argmax(1).view(sums.shape),
+        digits=digits.cpu(),
+        sums=sums.cpu(),
+        predicted_digits=log_probs.argmax(1).view(sums.shape).cpu(),
+        predicted_sums=logits.argmax(1).view(sums.shape).cpu(),
         digit_loss=losses.digit.item(),
         sum_loss=losses.sum.item(),
         digit_classes=data.digit_classes,
-        others=tuple(part.unflatten(0, sums.shape) for part in parts[2:]),
+        others=tuple(part.unflatten(0, sums.shape).cpu() for part in parts[2:]),
     )
 
 

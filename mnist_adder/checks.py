@@ -38,7 +38,7 @@ def check_split(images: Tensor, digits: Tensor, digit_classes: int) -> None:
         raise InputError(f"digits must be 0…{digit_classes - 1}, and there are {low}…{high}")
 
 
-def check_network(model: nn.Module, sample: Any) -> None:
+def check_network(model: nn.Module, sample: Any, digit_classes: int) -> None:
     """Raise `InputError` unless a network takes a batch of samples and gives fitting outputs."""
     if any(is_lazy(p) for p in model.parameters()):
         raise InputError("the network has lazy layers: run a batch through it first")
@@ -52,12 +52,14 @@ def check_network(model: nn.Module, sample: Any) -> None:
     except Exception as error:  # a network may fail in any way
         reason = str(error).partition("\n")[0]
         raise InputError(f"the network does not take {shapes}: {reason}") from error
-    if not isinstance(outputs, tuple) or len(outputs) < 2:
-        raise InputError("the network must return two outputs: log_probs and logits")
+    first_two = outputs[:2] if isinstance(outputs, tuple) else [outputs]
+    found = [list(output.shape) if isinstance(output, Tensor) else None for output in first_two]
+    wanted = [[len(sample.digit), digit_classes], list(sample.sum.shape)]
+    if found != wanted:
+        raise InputError(
+            f"the network must give log_probs and logits {wanted} for {shapes}, not {found}"
+        )
     log_probs = outputs[0].float()
-    if outputs[1].shape != sample.sum.shape:
-        wanted = list(sample.sum.shape)
-        raise InputError(f"the logits must be {wanted} for {shapes}, not {list(outputs[1].shape)}")
     if not (log_probs.exp().sum(1) - 1).abs().max() <= 0.02:  # NaN is not below it
         advice = "end the digit's head with log_softmax"
         raise InputError(f"the network's first output must be log-probabilities: {advice}")

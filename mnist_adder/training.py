@@ -81,7 +81,7 @@ class Training:
             self.model.train()
         torch.manual_seed(self.seed)  # so that fixed numbers do not depend on the network
         self.loader = self.make_loader()
-        check_network(self.model, self.loader.dataset[:2])
+        check_network(self.model, self.loader.dataset[:2], data.digit_classes)
         self.optimizer = self.make_optimizer()
         self.scheduler = self.make_scheduler()
         # What cannot be saved is refused before the first step. What a subclass adds to its state

@@ -437,7 +437,7 @@ def test_another_operation_is_trained_and_tested(few, quick, target, sums):
     [
         ({"target": lambda digit, number: digit * number}, "[2, 82]"),
         ({"number_classes": 100}, "numbers [2, 100]"),
-        ({"digit_classes": 11}, "[2, 20]"),
+        ({"digit_classes": 11}, "[[2, 11], [2, 20]]"),
     ],
 )
 def test_a_network_that_does_not_fit_the_data(few, quick, changes, part):

@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test notebook figures check-figures comparison withheld bench demo weights torture colab oldest
+.PHONY: run test notebook figures check-figures comparison withheld bench page weights torture colab oldest
 
 run: $(VENV)/.installed  ## train the default recipe into a new folder under runs/
 	$(BIN)/python -m mnist_adder train
@@ -17,28 +17,30 @@ notebook: $(VENV)/.tested  ## run the notebooks from top to bottom and keep thei
 	$(BIN)/jupyter nbconvert --to notebook --execute --inplace notebooks/*.ipynb
 	$(BIN)/jupyter nbconvert --to notebook --coalesce-streams --inplace notebooks/*.ipynb
 
-figures: $(VENV)/.tested runs/readme/config.json  ## draw the README's figures in images/
-	$(BIN)/python -m mnist_adder figures runs/readme --out images
-	rm images/confusion.png  # the README does not show it
-	$(BIN)/python benchmarks/screenshot.py images/demo.png
-	$(BIN)/python benchmarks/number_line.py images/number_line.png
+figures: $(VENV)/.tested runs/readme/SHA256SUMS  ## put a run's figures and the page's picture into images/
+	cp runs/readme/samples.png runs/readme/curves.png runs/readme/mistakes.png runs/readme/truth_table.png images/
+	$(BIN)/python benchmarks/page_picture.py images/page.png
 
 comparison: $(VENV)/.tested  ## train all recipes, several seeds each (hours; it can be interrupted)
 	$(BIN)/python benchmarks/trainings.py comparison
-	$(BIN)/python benchmarks/pages.py
 
-withheld: $(VENV)/.tested  ## withhold pairs from training: who adds, and who remembers? (hours; it can be interrupted)
+withheld: $(VENV)/.tested  ## withhold pairs from training: who adds, and who remembers? (hours)
 	$(BIN)/python benchmarks/trainings.py withheld
-	$(BIN)/python benchmarks/pages.py
 
 bench: $(VENV)/.tested  ## time ours against the published loops; OPTIONS=--quick for a smoke run
 	$(BIN)/python benchmarks/bench.py $(OPTIONS)
 
-torture: $(VENV)/.tested  ## kill 30 trainings, damage 2,000 files
-	$(BIN)/python benchmarks/torture.py
+check-figures: $(VENV)/.tested  ## do the pages say what was measured?
+	$(BIN)/python benchmarks/tables.py --check
 
-demo: $(VENV)/.demo  ## serve a page to draw on, to this machine only
-	$(BIN)/python -m mnist_adder demo
+page: $(VENV)/.installed  ## build page/index.html; OPTIONS=--train trains its three networks anew
+	$(BIN)/python benchmarks/build_page.py $(OPTIONS)
+
+weights: $(VENV)/.tested runs/readme/SHA256SUMS  ## put a run's weights and their card into the package
+	$(BIN)/python benchmarks/ship_weights.py runs/readme
+
+torture: $(VENV)/.tested  ## kill trainings, damage files
+	$(BIN)/python benchmarks/torture.py $(OPTIONS)
 
 colab: .venv-colab/.installed  ## run the notebooks with Colab's versions (6 GB; PYTHON=python3.13, as Colab has)
 	bash tests/colab.sh .venv-colab/bin/python
@@ -46,26 +48,16 @@ colab: .venv-colab/.installed  ## run the notebooks with Colab's versions (6 GB;
 oldest: .venv-oldest/.installed  ## run the tests with the oldest supported versions (PYTHON=python3.10)
 	.venv-oldest/bin/python -m pytest
 
-check-figures: $(VENV)/.tested  ## do the pages say what was measured?
-	$(BIN)/python benchmarks/pages.py --check
-
-weights: $(VENV)/.tested runs/readme/config.json  ## put a run's weights and their card into the package
-	$(BIN)/python benchmarks/ship_weights.py runs/readme
-
-runs/readme/config.json:
+runs/readme/SHA256SUMS:
 	$(BIN)/python -m mnist_adder train --data mnist --seed 10 --out runs/readme
 
-$(VENV)/.installed: requirements.txt
+$(VENV)/.installed: requirements.txt pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --requirement requirements.txt
 	touch $@
 
-$(VENV)/.tested: $(VENV)/.installed pyproject.toml
+$(VENV)/.tested: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --editable '.[test]'
-	touch $@
-
-$(VENV)/.demo: $(VENV)/.installed pyproject.toml
-	$(BIN)/python -m pip install --quiet --editable '.[demo]'
 	touch $@
 
 .venv-colab/.installed: tests/colab.txt

@@ -1,13 +1,13 @@
 """Entry points of ``torch.hub``: ``torch.hub.load(REPOSITORY, "adder", pretrained=True)``."""
 
-dependencies = ["torch", "torchvision", "numpy", "scipy", "skimage", "sklearn", "safetensors"]
+dependencies = ["torch", "torchvision", "numpy", "scipy", "sklearn", "safetensors"]
 
 
 def adder(pretrained: bool = False):
     """Return the network of the recipe "adder"; with `pretrained`, as it was trained on MNIST.
 
-    It takes a normalised image, float [B, 1, 28, 28], and a one-hot number, float [B, 10]. It returns
-    log_probs of the digit [B, 10] and logits of the sum [B, 19].
+    It takes a normalised image, float [B, 1, 28, 28], and a one-hot number, float [B, 10]. It
+    returns log_probs of the digit [B, 10] and logits of the sum [B, 19].
     """
     from mnist_adder import AdderNet, load_pretrained
 

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from .checks import unwrapped
 from .data import Data, Pairs, normalise, pair_table, with_channel
 from .errors import InputError
 from .losses import total_loss
@@ -39,6 +40,7 @@ class Evaluation:
     digit_loss: float  # mean over the 10 N pairs, in nats
     sum_loss: float
     digit_classes: int
+    others: tuple[Tensor, ...] = ()  # the outputs beyond the first two, each [N, 10, …]
 
     @cached_property
     def digit_right(self) -> Tensor:
@@ -133,65 +135,56 @@ def evaluate(model: nn.Module, data: Data, *, batch_size: int | None = None) -> 
     """Evaluate a network on every image of ``data.test`` with all ten numbers.
 
     The CNN of a `TwoInputNet` runs once per image; another network runs on all ten pairs of it.
-    Outputs beyond the first two are left alone. The network may be on any device and of any
-    precision.
+    Outputs beyond the first two must be tensors [B, …], and are kept as they are. The network may
+    be on any device and of any precision.
 
     Args:
         model: takes images and one-hot numbers, returns log_probs and logits.
         data: gives the images, and the operation that makes the right answers.
         batch_size: images at a time.
     """
+    model = unwrapped(model)
     weight = next(model.parameters(), torch.zeros(0))
     device = weight.device
-    sums = data.sums.to(device)
     images = with_channel(data.test.images).to(device)  # [N, 1, 28, 28]
     digits = data.test.digits.long().to(device)  # [N]
-    numbers = torch.eye(
-        data.number_classes, dtype=weight.dtype, device=device
-    )  # a one-hot each row
+    sums = data.sums.to(device)[digits]  # [N, 10]
+    numbers = torch.eye(data.number_classes, dtype=weight.dtype, device=device)  # one-hot rows
     if batch_size is None:
         pairs = PAIRS_AT_ONCE.get(device.type, PAIRS_AT_ONCE["other"])
         batch_size = max(1, pairs // data.number_classes)
 
-    predicted_digits = []
-    predicted_sums = []
-    digit_loss = 0.0
-    sum_loss = 0.0
+    outputs = []
     with evaluation_mode(model):
         for rows in torch.arange(len(digits), device=device).split(batch_size):
             image = normalise(images[rows]).to(weight.dtype)
-            log_probs, logits = _all_pairs(model, image, numbers)  # [10 B, 10], [10 B, 19]
-            if (log_probs.shape[1], logits.shape[1]) != (data.digit_classes, data.sum_classes):
-                raise InputError(
-                    f"the data has {data.digit_classes} digits and {data.sum_classes} sums, the"
-                    f" network's outputs {log_probs.shape[1]} and {logits.shape[1]}: they must fit"
-                )
-            digit = digits[rows].repeat_interleave(data.number_classes)  # [10 B]
-            sum = sums[digits[rows]].flatten()  # [10 B]
-            losses = total_loss(log_probs.float(), digit, logits.float(), sum)
-            digit_loss += losses.digit.double() * len(rows)
-            sum_loss += losses.sum.double() * len(rows)
-            predicted_digits.append(log_probs.argmax(1))
-            predicted_sums.append(logits.argmax(1))
-
-    shape = (len(digits), data.number_classes)
+            outputs.append(_all_pairs(model, image, numbers))
+    parts = [torch.cat(part) for part in zip(*outputs, strict=True)]
+    log_probs = parts[0].float()  # [10 N, 10]
+    logits = parts[1].float()  # [10 N, 19]
+    if (log_probs.shape[1], logits.shape[1]) != (data.digit_classes, data.sum_classes):
+        raise InputError(
+            f"the data has {data.digit_classes} digits and {data.sum_classes} sums, the network's"
+            f" outputs have {log_probs.shape[1]} and {logits.shape[1]}: they must fit"
+        )
+    digit = digits.repeat_interleave(data.number_classes)  # [10 N]
+    losses = total_loss(log_probs, digit, logits, sums.flatten())
     return Evaluation(
         digits=digits.cpu(),
-        sums=sums[digits].cpu(),
-        predicted_digits=torch.cat(predicted_digits).view(shape).cpu(),
-        predicted_sums=torch.cat(predicted_sums).view(shape).cpu(),
-        digit_loss=float(digit_loss) / len(digits),
-        sum_loss=float(sum_loss) / len(digits),
+        sums=sums.cpu(),
+        predicted_digits=log_probs.argmax(1).view(sums.shape).cpu(),
+        predicted_sums=logits.argmax(1).view(sums.shape).cpu(),
+        digit_loss=losses.digit.item(),
+        sum_loss=losses.sum.item(),
         digit_classes=data.digit_classes,
+        others=tuple(part.unflatten(0, sums.shape).cpu() for part in parts[2:]),
     )
 
 
-def _all_pairs(model: nn.Module, image: Tensor, numbers: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the first two outputs for images [B, …] with each of the one-hot numbers [10, 10]."""
+def _all_pairs(model: nn.Module, image: Tensor, numbers: Tensor) -> tuple[Tensor, ...]:
+    """Return the outputs for images [B, …] with each of the one-hot numbers [10, 10]."""
     repeated = numbers.repeat(len(image), 1)  # [10 B, 10]
     if isinstance(model, TwoInputNet):
         features = model.features(image)  # [B, F]
-        outputs = model.combine(features.repeat_interleave(len(numbers), 0), repeated)
-    else:
-        outputs = model(image.repeat_interleave(len(numbers), 0), repeated)
-    return outputs[0], outputs[1]
+        return model.combine(features.repeat_interleave(len(numbers), 0), repeated)
+    return model(image.repeat_interleave(len(numbers), 0), repeated)

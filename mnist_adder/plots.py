@@ -154,7 +154,7 @@ def _curves_of(
     epochs = [row["epoch"] for row in history]
     for split, line, fill in (("train", "--", "none"), ("test", "-", "full")):
         for index, part in enumerate(parts):
-            values = np.array([row[f"{split}_{part}_{measure}"] for row in history])
+            values = np.array([row.get(f"{split}_{part}_{measure}", np.nan) for row in history])
             if measure == "accuracy":
                 values = np.maximum(1 - values, LEAST)
             axes.plot(

@@ -84,7 +84,9 @@ class Training:
         check_network(self.model, self.loader.dataset[:2], data.digit_classes)
         self.optimizer = self.make_optimizer()
         self.scheduler = self.make_scheduler()
-        serialise(self.state_dict())  # what cannot be saved is refused before the first step
+        # What cannot be saved is refused before the first step. What a subclass adds to its state
+        # is not made yet.
+        serialise(Training.state_dict(self))
 
     def __len__(self) -> int:
         """Return the number of epochs that are left."""
@@ -234,11 +236,11 @@ def describe_row(row: Row, epochs: int, split: str) -> str:
     """Return one line about an epoch; `split` is the name of what was tested on."""
     parts = [f"epoch {row['epoch']:2}/{epochs} {row['seconds']:5.1f} s"]
     for name, prefix in (("train", "train"), (split, "test")):
-        digit_loss = row[f"{prefix}_digit_loss"]
-        sum_loss = row[f"{prefix}_sum_loss"]
-        digit = row[f"{prefix}_digit_accuracy"]
-        sum = row[f"{prefix}_sum_accuracy"]
-        joint = row[f"{prefix}_joint_accuracy"]
+        digit_loss = row.get(f"{prefix}_digit_loss", math.nan)
+        sum_loss = row.get(f"{prefix}_sum_loss", math.nan)
+        digit = row.get(f"{prefix}_digit_accuracy", math.nan)
+        sum = row.get(f"{prefix}_sum_accuracy", math.nan)
+        joint = row.get(f"{prefix}_joint_accuracy", math.nan)
         losses = f"{name} nll {digit_loss:.4f}, ce {sum_loss:.4f}"
         parts.append(f"{losses}, digit {digit:.2%}, sum {sum:.2%}, joint {joint:.2%}")
     return " | ".join(parts)

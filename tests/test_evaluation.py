@@ -44,7 +44,7 @@ class Wrapped(nn.Module):
         self.network = network
 
     def forward(self, image, number):
-        return (*self.network(image, number), image.sum())
+        return (*self.network(image, number), image.sum((1, 2, 3)))  # [B, 10], [B, 19], [B]
 
 
 def test_against_a_loop_over_every_pair(network, few):
@@ -66,10 +66,14 @@ def test_against_a_loop_over_every_pair(network, few):
     assert torch.equal(evaluation.sums, data.test.digits[:, None] + torch.arange(10))
 
 
-def test_any_module_is_evaluated_and_further_outputs_are_left_alone(few):
+def test_any_module_is_evaluated_and_further_outputs_are_kept(few):
     network = AdderNet()
     expected = evaluate(network, few).metrics
-    assert evaluate(Wrapped(network), few).metrics == pytest.approx(expected, rel=1e-5)
+    evaluation = evaluate(Wrapped(network), few)
+    assert evaluation.metrics == pytest.approx(expected, rel=1e-5)
+    ink = evaluation.others[0]  # [N, 10]
+    assert ink.shape == evaluation.sums.shape
+    assert torch.equal(ink[:, 0], ink[:, 9])
 
 
 def test_the_operation_comes_with_the_data(few):
@@ -111,7 +115,7 @@ def test_the_network_is_left_as_it_was(few):
 
 def test_a_network_that_does_not_fit_the_data_is_refused(few):
     for target in (lambda digit, number: digit * number, lambda digit, number: 0 * digit + number):
-        with pytest.raises(InputError, match="sums, the network's outputs 10 and 19") as refusal:
+        with pytest.raises(InputError, match="outputs have 10 and 19") as refusal:
             evaluate(AdderNet(), replace(few, target=target))
         assert "\n" not in str(refusal.value)
 

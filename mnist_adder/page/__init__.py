@@ -1,1 +1,66 @@
-"""Placeholder until the page's branch is merged."""
+"""The page to draw on: one HTML file with a network in it, which needs no server."""
+
+import html
+import json
+import os
+import secrets
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from ..models import parameter_count
+from .layers import describe
+
+FOLDER = Path(__file__).parent
+MIN_PROBABILITY = 0.5  # The page is not sure of a digit or a sum that is less probable.
+
+
+def page_html(
+    model: nn.Module,
+    *,
+    compared: Sequence[nn.Module] = (),
+    withheld: Sequence[Sequence[int]] = (),
+    min_probability: float = MIN_PROBABILITY,
+) -> str:
+    """Return the page to draw on, with a network in it.
+
+    The network has a `cnn` of plain layers, and an `adder` that is one of ours or plain layers,
+    which are given the CNN's raw scores and the number. `compared` are a network with each of our
+    three adders, trained without the (digit, number) pairs `withheld`: the page shows them side by
+    side. Below `min_probability` it says that it is not sure. `InputError` for a network that the
+    page cannot run.
+    """
+    networks = [describe(network) for network in compared]
+    data = {
+        "network": describe(model),
+        "compared": {network["adder"]["type"]: network for network in networks},
+        "withheld": withheld,
+        "min_probability": min_probability,
+    }
+    page = (FOLDER / "template.html").read_text(encoding="utf-8")
+    for name in ("page.css", "network.js", "layout.js", "page.js"):
+        page = page.replace(f"/* {name} */", (FOLDER / name).read_text(encoding="utf-8").strip())
+    page = page.replace("{{parameters}}", f"{parameter_count(model):,}")
+    return page.replace("{{data}}", json.dumps(data))
+
+
+def write_page(path: str | Path, model: nn.Module, **options: Any) -> None:
+    """Write the page of `page_html` to a file: a reader finds the old file or the whole new one."""
+    path = Path(path)
+    page = page_html(model, **options)
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    try:
+        temporary.write_text(page, encoding="utf-8", newline="\n")
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def show_page(model: nn.Module, **options: Any) -> Any:
+    """Return the page of `page_html` for a notebook to show; it works in the saved one, too."""
+    from IPython.display import IFrame
+
+    page = html.escape(page_html(model, **options))
+    return IFrame("about:blank", "100%", 720, extras=[f'srcdoc="{page}"'])

@@ -1,0 +1,20 @@
+"""Add numbers from 0 to 99 instead of 0 to 9: 109 sums."""
+
+from dataclasses import replace
+
+from mnist_adder import RECIPES, AdderMLP, AdderNet, fit, gpu_check, load_data
+
+
+def large_net():
+    return AdderNet(adder=AdderMLP(hidden=128, numbers=100, sums=109))
+
+
+def main(data, device="cpu"):
+    data = replace(data, number_classes=100)
+    recipe = replace(RECIPES["speedrun"], name="numbers-0-99", model=large_net)
+    recipe = replace(recipe, epochs=10, lr=0.1, sum_weight=1.0)
+    return fit(recipe, data, device=device)
+
+
+if __name__ == "__main__":
+    main(load_data("auto"), gpu_check())

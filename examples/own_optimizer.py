@@ -1,0 +1,38 @@
+"""Train with AdamW, a learning rate that restarts, and clipped gradients."""
+
+from torch.nn.utils import clip_grad_norm_
+from torch.optim import AdamW
+from torch.optim.lr_scheduler import CosineAnnealingWarmRestarts
+
+from mnist_adder import RECIPES, Training, gpu_check, load_data
+from mnist_adder.training import accuracies
+
+
+class OwnTraining(Training):
+    def make_optimizer(self):
+        return AdamW(self.model.parameters(), lr=0.003, weight_decay=0.01)
+
+    def make_scheduler(self):
+        return CosineAnnealingWarmRestarts(self.optimizer, T_0=len(self.loader))  # in steps
+
+    def train_step(self, sample):
+        self.optimizer.zero_grad()
+        outputs = self.forward(sample)
+        losses = self.loss(outputs, sample)
+        losses["loss"].backward()
+        losses["gradient_norm"] = clip_grad_norm_(self.model.parameters(), max_norm=1.0)
+        self.optimizer.step()
+        self.scheduler.step()
+        measured = {name: value.detach() for name, value in losses.items()}
+        return {**measured, **accuracies(outputs, sample)}
+
+
+def main(data, device="cpu"):
+    training = OwnTraining(RECIPES["speedrun"], data, device=device)
+    for row in training:
+        print(row["epoch"], row["train_loss"], row["train_gradient_norm"])
+    return training
+
+
+if __name__ == "__main__":
+    main(load_data("auto"), gpu_check())

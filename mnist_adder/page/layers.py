@@ -1,0 +1,132 @@
+"""Describe a network for network.js, which walks the same layers as PyTorch."""
+
+import base64
+import copy
+import itertools
+import math
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..data import MEAN, STD
+from ..errors import InputError
+from ..models import AdderMLP, ExactAdder, NumberLine, Rescale
+
+Description = dict[str, Any]
+
+
+def describe(model: nn.Module) -> Description:
+    """Return what network.js needs to compute a network as it is in evaluation mode.
+
+    `InputError` for a network that it would not compute.
+    """
+    name = type(model).__name__
+    if not hasattr(model, "cnn") or not hasattr(model, "adder"):
+        raise InputError(f"the page cannot run {name}: it has not both a cnn and an adder")
+    model = copy.deepcopy(model).cpu().float().eval()
+    cnn = _layers(model.cnn, "cnn")
+    adder = _adder(model.adder)
+    # network.js joins the two parts in its own way. One sample shows whether it is the network's.
+    image = torch.linspace(-0.4, 2.8, 28 * 28).view(1, 1, 28, 28)
+    number = F.one_hot(torch.tensor([7]), 10).float()  # [1, 10]
+    with torch.no_grad():
+        scores = model.cnn(image)  # [1, 10]
+        log_probs = F.log_softmax(scores, 1)
+        raw = [torch.cat([scores, number], 1)]  # [1, 20]
+        logits = model.adder(
+            *(raw if adder["type"] == "scores" else [log_probs, number])
+        )  # [1, 19]
+        outputs = model(image, number)
+    if not torch.allclose(torch.cat([log_probs, logits], 1), torch.cat(outputs, 1), atol=1e-4):
+        raise InputError(f"the page cannot run {name}: it does more than its cnn and adder do")
+    return {"mean": MEAN, "std": STD, "cnn": cnn, "adder": adder}
+
+
+def _adder(adder: nn.Module) -> Description:
+    if type(adder) is AdderMLP:
+        layers = _layers(adder.layers, "adder.layers")
+        return {"type": "mlp", "sharpness": adder.SHARPNESS, "layers": layers}
+    if type(adder) is NumberLine:
+        digits, numbers = map(_floats, adder.places())
+        # Rounded, because the last digit of an exp depends on the machine.
+        sharpness = round(2 / (1 + math.exp(-adder.sharpness.item() / 5)), 9)
+        return {"type": "line", "digits": digits, "numbers": numbers, "sharpness": sharpness}
+    if type(adder) is ExactAdder:
+        return {"type": "exact"}
+    return {"type": "scores", "layers": _layers(adder, "adder")}
+
+
+def _layers(layer: nn.Module, name: str) -> list[Description]:
+    """Describe a layer, or the layers of a Sequential, without those that only training needs."""
+    if isinstance(layer, nn.Sequential) and type(layer).forward is nn.Sequential.forward:
+        children = [_layers(child, f"{name}.{key}") for key, child in layer.named_children()]
+        return list(itertools.chain.from_iterable(children))
+    if isinstance(layer, nn.Dropout | nn.Dropout2d | nn.Identity):
+        return []
+    known = LAYERS.get(type(layer))
+    description = known(layer) if known else {"type": None}
+    if None in description.values():
+        raise InputError(f"the page cannot run the layer {name}: {' '.join(repr(layer).split())}")
+    return [description]
+
+
+def _conv(conv: nn.Conv2d) -> Description:
+    plain = conv.groups == 1 and _side(conv.dilation) == 1 and conv.padding_mode == "zeros"
+    return {
+        "type": "conv" if plain else None,
+        "kernel": _side(conv.kernel_size),
+        "stride": _side(conv.stride),
+        "padding": _side(conv.padding),
+        "weight": _floats(conv.weight),
+        "bias": _floats(torch.zeros(conv.out_channels) if conv.bias is None else conv.bias),
+    }
+
+
+def _max_pool(pool: nn.MaxPool2d) -> Description:
+    plain = _side(pool.padding) == 0 and _side(pool.dilation) == 1 and not pool.ceil_mode
+    kernel = _side(pool.kernel_size)
+    return {"type": "maxpool" if plain else None, "kernel": kernel, "stride": _side(pool.stride)}
+
+
+def _batch_norm(norm: nn.BatchNorm1d | nn.BatchNorm2d) -> Description:
+    """Fold the four vectors into two: a factor and a summand for each channel."""
+    if norm.running_mean is None or norm.weight is None:
+        return {"type": None}
+    scale = norm.weight / torch.sqrt(norm.running_var + norm.eps)
+    shift = norm.bias - norm.running_mean * scale
+    return {"type": "scale", "scale": _floats(scale), "shift": _floats(shift)}
+
+
+def _linear(linear: nn.Linear) -> Description:
+    bias = torch.zeros(linear.out_features) if linear.bias is None else linear.bias
+    return {"type": "linear", "weight": _floats(linear.weight), "bias": _floats(bias)}
+
+
+def _flatten(flatten: nn.Flatten) -> Description:
+    return {"type": "flatten" if (flatten.start_dim, flatten.end_dim) == (1, -1) else None}
+
+
+LAYERS = {
+    nn.Conv2d: _conv,
+    nn.MaxPool2d: _max_pool,
+    nn.BatchNorm1d: _batch_norm,
+    nn.BatchNorm2d: _batch_norm,
+    nn.Linear: _linear,
+    nn.Flatten: _flatten,
+    nn.ReLU: lambda layer: {"type": "relu"},
+    Rescale: lambda layer: {"type": "scale", "scale": [layer.scale], "shift": [layer.shift]},
+}
+
+
+def _side(size: int | str | tuple[int, ...]) -> int | None:
+    """Return a layer's size; None if its height and width differ."""
+    sizes = [size] if isinstance(size, int) else size
+    return sizes[0] if len(set(sizes)) == 1 else None
+
+
+def _floats(tensor: Tensor) -> Description:
+    """Return float32 in base64, in PyTorch's order of indices whatever the memory format is."""
+    values = tensor.detach().contiguous().numpy().astype("<f4")
+    return {"float32": base64.b64encode(values.tobytes()).decode()}

@@ -127,6 +127,13 @@ def test_the_seed_alone_decides(few, quick):
     assert not same(first.model, fit(quick, few, seed=4, quiet=True).model)
 
 
+def test_the_seed_decides_more_than_the_first_weights(few, quick):
+    network = AdderNet()
+    trained = [fit(quick, few, model=network, seed=seed, quiet=True).model for seed in (3, 3, 4)]
+    assert same(trained[0], trained[1])
+    assert not same(trained[1], trained[2])
+
+
 def test_an_epoch_is_repeated_by_seed_and_epoch(few, quick):
     """The second epoch serves the same samples, whatever the first one did."""
     served = {}

@@ -153,6 +153,23 @@ def test_an_epoch_is_repeated_by_seed_and_epoch(few, quick):
     assert not torch.equal(served[whole, 0][0].digit, served[whole, 1][0].digit)
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"fixed_numbers": True},
+        {"augment": None},
+        {"label_smoothing": 0.5},
+        {"digit_weight": 0.5},
+        {"sum_weight": 0.5},
+    ],
+    ids=str,
+)
+def test_each_setting_of_a_recipe_reaches_the_training(few, quick, change):
+    recipe = replace(quick, digits_epochs=1)
+    changed = fit(replace(recipe, **change), few, quiet=True)
+    assert not same(changed.model, fit(recipe, few, quiet=True).model)
+
+
 def test_testing_changes_nothing(few, quick):
     other = replace(few, test=Split(few.test.images[:5], few.test.digits[:5]))
     assert same(fit(quick, few, quiet=True).model, fit(quick, other, quiet=True).model)

@@ -322,7 +322,7 @@ HERE = "--data digits --out OUT"
 BAD = [
     *("", "trian", "train --epoch 3", f"train --recipe nosuch {HERE}", "summary --recipe nosuch"),
     *("train --data nosuch --out OUT", f"train --device nosuch {HERE}"),
-    *(f"train --epochs {count} {HERE}" for count in ("0", "-1", "0.5", "1000000000000000", HUGE)),
+    *(f"train --epochs {count} {HERE}" for count in ("0", "-1", "0.5", HUGE)),
     *(f"train --lr {rate} {HERE}" for rate in ("-1", "0", "nan", "inf", "fast", HUGE)),
     *(f"train --batch-size {size} {HERE}" for size in ("0", "1438", HUGE)),
     *(f"train --seed {seed} {HERE}" for seed in ("-1", "x", HUGE)),

@@ -37,9 +37,9 @@ ANSWER = Prediction(7, 12, [0.0] * 7 + [0.9, 0.1, 0.0], [0.05] * 12 + [0.4] + [0
 
 @pytest.fixture(scope="module")
 def small() -> Data:
-    """240 training and 60 test images of the bundled digits."""
+    """300 training and 60 test images of the bundled digits."""
     data = load_data("digits")
-    train = Split(data.train.images[:240], data.train.digits[:240])
+    train = Split(data.train.images[:300], data.train.digits[:300])
     test = Split(data.test.images[:60], data.test.digits[:60])
     return Data("digits", train, test)
 
@@ -57,7 +57,8 @@ def file(small, tmp_path_factory) -> str:
 @pytest.fixture
 def short(file) -> list[str]:
     """The beginning of a command that trains for a moment."""
-    return ["train", "--data", file, "--recipe", "speedrun", "--epochs", "2", "--device", "cpu"]
+    options = ["--recipe", "speedrun", "--epochs", "2", "--batch-size", "60", "--device", "cpu"]
+    return ["train", "--data", file, *options]
 
 
 @pytest.fixture(autouse=True)
@@ -163,9 +164,9 @@ def test_options_reach_the_run(file, tmp_path, capsys):
     assert (run.config["settings"]["batch_size"], run.config["settings"]["lr"]) == (120, 0.02)
     assert run.metrics["split"] == "validation"
     printed = capsys.readouterr().out
-    assert "validation split: 20 images" in printed and "epoch  1/1" not in printed
+    assert "validation split: 25 images" in printed and "epoch  1/1" not in printed
     assert main(["evaluate", str(tmp_path / "run")]) == 0
-    assert "validation split: 20 images" in capsys.readouterr().out
+    assert "validation split: 25 images" in capsys.readouterr().out
 
 
 def test_init_begins_with_the_weights_of_a_run(trained, short, tmp_path):
@@ -230,7 +231,13 @@ def test_an_interrupt_before_anything_was_begun(short, tmp_path, monkeypatch, ca
 @pytest.mark.parametrize(
     "options",
     [
-        *(["--seed", "5"], ["--epochs", "3"], ["--recipe", "adder"], ["--lr", "1"], ["--validate"]),
+        *(
+            ["--seed", "5"],
+            ["--epochs", "3"],
+            ["--recipe", "sums-only"],
+            ["--lr", "1"],
+            ["--validate"],
+        ),
         *(["--batch-size", "9"], ["--data", "mnist"], ["--withhold", "3"], ["--any-sum"]),
         *(["--init", "x"], ["--out", "elsewhere"]),
     ],

@@ -131,17 +131,17 @@ def curves(history: Sequence[Mapping[str, float]], source: str) -> Figure:
     """Draw losses, accuracies and rate by epoch: dashed for training, solid for testing."""
     figure = Figure(figsize=(15, 4.6))
     loss_axes, accuracy_axes, rate_axes = figure.subplots(1, 3, width_ratios=(3, 3, 2))
-    epochs = [row["epoch"] for row in history]
+    epochs = range(1, len(history) + 1)
     _curves_of(loss_axes, history, "loss", ("digit", "sum"))
     loss_axes.set_title(f"Loss ({source})")
     _curves_of(accuracy_axes, history, "accuracy", ("digit", "sum", "joint"))
     accuracy_axes.set_title(f"Accuracy ({source});\neach further nine takes the same height")
-    rate_axes.plot(epochs, [row["lr"] for row in history], "o-", color=BLUE, markersize=4)
+    rate_axes.plot(epochs, _column(history, "lr"), "o-", color=BLUE, markersize=4)
     rate_axes.set(title="Learning rate", ylabel="rate at the end of the epoch", ylim=(0, None))
     _log_axis(loss_axes, "loss (nats)")
     _log_axis(accuracy_axes, "accuracy")
     for axes in (loss_axes, accuracy_axes, rate_axes):
-        axes.set(xlabel="epoch", xlim=(epochs[0] - 0.5, epochs[-1] + 0.5))
+        axes.set(xlabel="epoch", xlim=(0.5, len(history) + 0.5))
         whole = ticker.MaxNLocator(steps=(1, 2, 5, 10), integer=True, min_n_ticks=1)
         axes.xaxis.set_major_locator(whole)
     return figure
@@ -151,10 +151,10 @@ def _curves_of(
     axes: Axes, history: Sequence[Mapping[str, float]], measure: str, parts: Sequence[str]
 ) -> None:
     """Draw a loss or an accuracy of some outputs; an accuracy as the share that is wrong."""
-    epochs = [row["epoch"] for row in history]
+    epochs = range(1, len(history) + 1)
     for split, line, fill in (("train", "--", "none"), ("test", "-", "full")):
         for index, part in enumerate(parts):
-            values = np.array([row.get(f"{split}_{part}_{measure}", np.nan) for row in history])
+            values = _column(history, f"{split}_{part}_{measure}")
             if measure == "accuracy":
                 values = np.maximum(1 - values, LEAST)
             axes.plot(
@@ -164,17 +164,25 @@ def _curves_of(
                 color=COLOURS[part],
                 label=f"{split} {part}",
                 fillstyle=fill,
-                markersize=7
-                - 2 * index,  # a line on top of another leaves that one's marks visible
+                markersize=7 - 2 * index,  # lines that lie on one another keep their marks
                 linewidth=3 - index,
                 alpha=0.8,
             )
     axes.legend(ncols=2, fontsize=9)
 
 
+def _column(history: Sequence[Mapping[str, Any]], name: str) -> np.ndarray:
+    """Return the numbers of this name; a training of your own class may lack some, and has NaN."""
+    cells = [row.get(name) for row in history]
+    values = np.array([cell if isinstance(cell, int | float) else np.nan for cell in cells])
+    return np.where(np.isfinite(values), values, np.nan)
+
+
 def _log_axis(axes: Axes, label: str) -> None:
     """Make an axis logarithmic. An accuracy's is that of the share wrong, upside down."""
     low, high = axes.dataLim.intervaly
+    if not low <= high:  # nothing is drawn
+        return
     first = max(0, np.searchsorted(TICKS, low, "right") - 1)
     ticks = TICKS[first : np.searchsorted(TICKS, high) + 1]
     accuracy = label == "accuracy"

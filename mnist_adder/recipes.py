@@ -13,6 +13,8 @@ from .data import Augment
 from .errors import InputError
 from .models import AdderNet, ExactAdderNet, NumberLineNet, QuickNet
 
+MOST = 1_000_000_000  # epochs, or images in a batch
+
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
@@ -62,7 +64,9 @@ class Recipe:
         for name in ("epochs", "digits_epochs", "batch_size"):
             count = getattr(self, name)
             if not (name == "digits_epochs" and count is None) and not _whole(count):
-                raise InputError(f"{name} must be a whole number from 1 up, not {count!r:.40}")
+                raise InputError(
+                    f"{name} must be a whole number from 1 to {MOST:,}, not {count!r:.40}"
+                )
         if not isinstance(self.lr, int | float) or not 0 < self.lr < math.inf:
             raise InputError(f"lr, the learning rate, must be above 0, not {self.lr!r:.40}")
         if self.schedule not in ("constant", "one-cycle"):
@@ -94,7 +98,7 @@ def describe(value: Any) -> Any:
 
 
 def _whole(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+    return isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= MOST
 
 
 def _plain(value: Any) -> Any:

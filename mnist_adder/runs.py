@@ -1,35 +1,31 @@
 """A training's folder: written whole, read back, gone on with.
 
 ``checkpoint.pt`` is its first file and holds the whole training until that ends. Then come config,
-history, metrics, weights and figures and, last, the checksums of the first four. Files are read as
-data only: nothing that a file says is imported or executed.
+history, metrics and weights, their checksums, and the figures. Files are read as data only: nothing
+that a file says is executed or imported.
 """
 
 import copy
-import csv
 import io
 import itertools
 import json
-import os
 import platform
 import re
-import secrets
 from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import safetensors.torch
 import torch
 from torch import nn
 
 from . import __version__, plots
 from .checks import serialise, unwrapped
-from .data import Data
 from .devices import device_name
 from .errors import InputError
-from .evaluation import Evaluation, evaluate
+from .evaluation import evaluate
+from .files import PART, as_csv, as_json, as_weights, filled, read_csv, write
 from .models import AdderNet, parameter_count
 from .recipes import RECIPES, describe
 from .training import Row, Training, reported
@@ -42,13 +38,13 @@ WEIGHTS = "model.safetensors"
 CHECKED = (CONFIG, HISTORY, METRICS, WEIGHTS)
 SUMS = "SHA256SUMS"  # in the form that ``sha256sum --check`` reads
 PRETRAINED = Path(__file__).parent / "weights" / "adder.safetensors"
-SCHEMA = {  # of config.json: what a reader of a run relies on
-    str: "mnist_adder recipe model dataset target data_sha256 device",
-    int: "seed epochs threads",
-    int | None: "fold",
-    bool: "fine_tuned deterministic",
-    list: "withheld",
-    dict: "settings",
+SCHEMA = {  # what a reader of config.json relies on
+    str: ("recipe", "model", "dataset", "target"),
+    int: ("seed", "epochs"),
+    int | None: ("fold",),
+    bool: ("deterministic",),
+    list: ("withheld",),
+    dict: ("settings",),
 }
 # A run may go on in another environment; its weights are then rounded in another way.
 ENVIRONMENT = ("mnist_adder", "device", "threads", "deterministic", "fine_tuned", "settings")
@@ -85,9 +81,10 @@ def train_run(
         _restore(training, read_checkpoint(folder))
     else:
         folder = new_folder(folder, training)
+    config = run_config(training)
     for _ in training if quiet else reported(training):
-        write(folder / CHECKPOINT, _checkpoint(training))
-    return _finish(folder, training)
+        write(folder / CHECKPOINT, _checkpoint(training, config))
+    return _finish(folder, training, config)
 
 
 def save_run(folder: str | Path | None, training: Training) -> Run:
@@ -97,7 +94,7 @@ def save_run(folder: str | Path | None, training: Training) -> Run:
     """
     if not training.history:
         raise InputError("this training has no epoch yet: train it before you save it")
-    return _finish(new_folder(folder, training), training)
+    return _finish(new_folder(folder, training), training, run_config(training))
 
 
 def read_run(folder: str | Path, *, model: Callable[[], nn.Module] | None = None) -> Run:
@@ -110,16 +107,16 @@ def read_run(folder: str | Path, *, model: Callable[[], nn.Module] | None = None
     contents = _read_checked(folder)
     try:
         config = _read_config(json.loads(contents[CONFIG]))
-        metrics = dict(json.loads(contents[METRICS]))
-        rows = csv.DictReader(io.StringIO(contents[HISTORY].decode()))
-        history = [{name: _number(value) for name, value in row.items()} for row in rows]
+        metrics = _checked(json.loads(contents[METRICS]), {int: ("parameters", "epochs")})
+        history = read_csv(contents[HISTORY])
     except (ValueError, TypeError, RecursionError) as error:
         raise InputError(f"{folder} holds no run of this version: {error!r:.80}") from error
     ours = {describe(recipe.model): recipe.model for recipe in RECIPES.values()}
     model = model or ours.get(config["model"])
     if model is None:
-        raise InputError(f"{folder} holds a network of your own: read it from Python, model=…")
-    network = _filled(model(), contents[WEIGHTS], folder / WEIGHTS)
+        advice = "read it from Python with read_run(…, model=its class)"
+        raise InputError(f"{folder} holds a network of your own: {advice}")
+    network = filled(model(), contents[WEIGHTS], folder / WEIGHTS)
     return Run(folder, config, history, metrics, network)
 
 
@@ -127,7 +124,7 @@ def load_pretrained() -> nn.Module:
     """Return the network whose weights come with the package, in evaluation mode."""
     if not PRETRAINED.is_file():
         raise InputError(f"{PRETRAINED} is missing: install the package again")
-    return _filled(AdderNet(), PRETRAINED.read_bytes(), PRETRAINED)
+    return filled(AdderNet(), PRETRAINED.read_bytes(), PRETRAINED)
 
 
 def read_checkpoint(folder: str | Path) -> dict[str, Any]:
@@ -142,25 +139,10 @@ def read_checkpoint(folder: str | Path) -> dict[str, Any]:
     try:
         checkpoint = torch.load(io.BytesIO(body), map_location="cpu", weights_only=True)
         _read_config(checkpoint["config"])
-    except (
-        Exception
-    ) as error:  # torch.load raises errors of many kinds for a file that is not its own
+        _ = sum(row["seconds"] for row in checkpoint["history"])
+    except Exception as error:  # torch.load raises errors of many kinds for a file of others
         raise InputError(f"{path} is no checkpoint of this version: {error!r:.80}") from error
     return checkpoint
-
-
-def write(path: Path, content: bytes) -> None:
-    """Write a file whole: a reader finds the old file or the new one, never a part of it."""
-    # A random name, so that two writers never share a file; "x" follows no link.
-    temporary = path.with_name(f".{path.name}-{secrets.token_hex(8)}")
-    try:
-        with open(temporary, "xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def run_config(training: Training) -> dict[str, Any]:
@@ -188,58 +170,64 @@ def run_config(training: Training) -> dict[str, Any]:
     }
 
 
-def differences(begun: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    """Return the names of the settings, but not of the environment, that differ."""
-    before = {**begun, **begun["settings"]}
-    after = {**now, **now["settings"]}
-    return [name for name in after if name not in ENVIRONMENT and after[name] != before.get(name)]
-
-
 def new_folder(folder: str | Path | None, training: Training) -> Path:
     """Make the folder of a new run, with the checkpoint as its first file.
 
-    The file is made exclusively, so that a second training never gets the same folder.
+    Raise `InputError` for a folder that holds anything, or a training that cannot be saved.
     """
+    config = run_config(training)
+    first = _checkpoint(training, config)
+    try:
+        _read_config(config)
+        as_weights(training.model)
+    except Exception as error:  # safetensors raises errors of many kinds
+        raise InputError(f"this training cannot be saved: {error!r:.80}") from error
     if folder is None:
         name = re.sub(r"[^\w.-]", "_", training.recipe.name)
         numbered = (Path("runs", f"{name}-{number:03}") for number in itertools.count(1))
         folder = next(path for path in numbered if not path.exists())
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    if any(folder.iterdir()):
-        raise InputError(f"{folder} is not empty: choose another folder, or go on with its run")
     path = folder / CHECKPOINT
-    path.touch(exist_ok=False)
     try:
-        write(path, _checkpoint(training))
+        if any(folder.iterdir()):
+            raise FileExistsError
+        path.touch(exist_ok=False)  # only one of two trainings gets the folder
+    except FileExistsError as error:
+        advice = "choose another folder, or go on with the run in it"
+        raise InputError(f"{folder} is not empty: {advice}") from error
+    try:
+        write(path, first)
     except BaseException:
         path.unlink()
         raise
     return folder
 
 
-def _checkpoint(training: Training) -> bytes:
+def _checkpoint(training: Training, config: dict[str, Any]) -> bytes:
     """Return a checkpoint: what `torch.save` makes of the training, then 32 bytes of SHA-256."""
-    body = serialise({**training.state_dict(), "config": run_config(training)})
+    body = serialise({**training.state_dict(), "config": config})
     return body + sha256(body).digest()
 
 
 def _restore(training: Training, checkpoint: dict[str, Any]) -> None:
     """Let a fresh training go on from a checkpoint, which must be of the same training."""
-    differing = differences(checkpoint["config"], run_config(training))
+    config = checkpoint["config"]
+    now = run_config(training)
+    before = {**config, **config["settings"]}
+    after = {**now, **now["settings"]}
+    differing = [n for n in after if n not in ENVIRONMENT and after[n] != before.get(n)]
     if differing:
-        raise InputError(
-            f"the run's {differing[0]} differs from this training's: go on as it began"
-        )
+        names = ", ".join(differing)
+        raise InputError(f"this training differs from the unfinished run in: {names}")
     try:
         training.load_state_dict(checkpoint)
-    except (RuntimeError, KeyError, ValueError, TypeError) as error:
+    except Exception as error:  # torch's loaders raise errors of many kinds
         raise InputError(f"the checkpoint does not fit this training: {error!r:.80}") from error
 
 
-def _finish(folder: Path, training: Training) -> Run:
-    """Write a run's files, the checksums last, and delete the checkpoint."""
-    config = run_config(training)
+def _finish(folder: Path, training: Training, config: dict[str, Any]) -> Run:
+    """Write a run's files, their checksums and the figures; delete the checkpoint."""
     model = copy.deepcopy(unwrapped(training.model)).eval()
     evaluation = evaluate(model, training.data)
     metrics = {
@@ -254,90 +242,56 @@ def _finish(folder: Path, training: Training) -> Run:
         "train_seconds": sum(row["seconds"] for row in training.history),
         **evaluation.measure(training.withheld),
     }
-    # A copy of each tensor, because safetensors refuses two names for one memory.
-    tensors = {n: t.detach().cpu().clone().contiguous() for n, t in model.state_dict().items()}
     contents = {
-        CONFIG: _json(config),
-        HISTORY: _csv(training.history),
-        METRICS: _json(metrics),
-        WEIGHTS: safetensors.torch.save(tensors),
+        CONFIG: as_json(config),
+        HISTORY: as_csv(training.history),
+        METRICS: as_json(metrics),
+        WEIGHTS: as_weights(model),
     }
     for name, content in contents.items():
         write(folder / name, content)
-    _write_figures(folder, training.data, training.history, evaluation, training.withheld)
     sums = [f"{sha256(content).hexdigest()}  {name}\n" for name, content in contents.items()]
     write(folder / SUMS, "".join(sums).encode())
+    figures = plots.run_figures(training.data, training.history, evaluation, training.withheld)
+    for name, figure in figures.items():
+        write(folder / f"{name}.png", plots.png(figure))
     (folder / CHECKPOINT).unlink(missing_ok=True)
+    for part in folder.glob(f".*{PART}"):  # a process that was killed left it
+        part.unlink(missing_ok=True)
     return Run(folder, config, training.history, metrics, model)
 
 
-def write_evaluation(folder: Path, run: Run, data: Data, evaluation: Evaluation) -> None:
-    """Write an evaluation of a run, with its figures, into a folder that is not there yet."""
-    folder.mkdir(parents=True)
-    withheld = run.config["withheld"]
-    tables = {"confusion": evaluation.confusion, "truth_table": evaluation.truth_table}
-    content = {**evaluation.measure(withheld), **{n: t.tolist() for n, t in tables.items()}}
-    write(folder / "evaluation.json", _json(content))
-    _write_figures(folder, data, run.history, evaluation, withheld)
-
-
-def _write_figures(folder: Path, *parts: Any) -> None:
-    for name, figure in plots.run_figures(*parts).items():
-        write(folder / f"{name}.png", plots.png(figure))
-
-
-def _json(content: dict[str, Any]) -> bytes:
-    return f"{json.dumps(content, indent=2)}\n".encode()
-
-
-def _csv(rows: list[Row]) -> bytes:
-    """Return a table with a column for each name in its rows."""
-    names = list(dict.fromkeys(name for row in rows for name in row))
-    table = io.StringIO()
-    writer = csv.DictWriter(table, names, restval="nan", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return table.getvalue().encode()
-
-
-def _number(text: str) -> float | str:
-    """Return a cell of the history; a row may hold more than numbers if the caller put it there."""
-    try:
-        return float(text)
-    except ValueError:
-        return text
+def _checked(content: Any, schema: dict[Any, tuple[str, ...]]) -> dict[str, Any]:
+    """Return what a file holds; raise `TypeError` if it has not the entries of the schema."""
+    for kind, names in schema.items():
+        for name in names:
+            if not isinstance(content, dict) or not isinstance(content.get(name), kind):
+                raise TypeError(f"{name} is missing or of another kind")
+    return content
 
 
 def _read_config(config: Any) -> dict[str, Any]:
     """Return a run's config; raise `TypeError` if it has not the form that this version writes."""
-    for kind, names in SCHEMA.items():
-        for name in names.split():
-            if not isinstance(config, dict) or not isinstance(config.get(name), kind):
-                raise TypeError(f"its config has no {name} of the right kind")
+    _checked(config, SCHEMA)
+    for pair in config["withheld"]:
+        if not isinstance(pair, list) or [type(part) for part in pair] != [int, int]:
+            raise TypeError("withheld is no list of pairs")
     return config
 
 
 def _read_checked(folder: Path) -> dict[str, bytes]:
     """Return the contents of a finished run's files, by name; their checksums are right."""
-    if not (folder / SUMS).is_file():
-        if (folder / CHECKPOINT).is_file():
-            raise InputError(f"{folder} holds an unfinished run: go on with it first")
+    unfinished = (folder / CHECKPOINT).is_file()
+    finished = (folder / SUMS).is_file()
+    if not finished and not unfinished:
         raise InputError(f"{folder} is no run's folder: it has no file {SUMS}")
-    sums = (folder / SUMS).read_text(errors="replace").splitlines()
+    sums = (folder / SUMS).read_text(errors="replace").splitlines() if finished else []
     contents = {}
     for name in CHECKED:
         path = folder / name
         contents[name] = path.read_bytes() if path.is_file() else b""
         if f"{sha256(contents[name]).hexdigest()}  {name}" not in sums:
+            if unfinished:
+                raise InputError(f"{folder} holds an unfinished run: go on with it first")
             raise InputError(f"{path} is missing or damaged: train this run again")
     return contents
-
-
-def _filled(network: nn.Module, weights: bytes, path: Path) -> nn.Module:
-    """Return a network with the weights of a safetensors file, in evaluation mode."""
-    try:
-        network.load_state_dict(safetensors.torch.load(weights))
-    except (RuntimeError, KeyError, ValueError, safetensors.SafetensorError) as error:
-        name = type(network).__name__
-        raise InputError(f"{path} is damaged, or holds no weights of {name}") from error
-    return network.eval()

@@ -20,6 +20,7 @@ from .errors import InputError
 SOURCES = ("auto", "mnist", "digits")
 MOST_CLASSES = 1000  # of digits in a file of your own
 FOLDS = 12  # a validation fold is 1/12 of the training set: 5,000 of MNIST's 60,000 images
+MOST_BYTES = 47_040_017  # one more than MNIST's largest file has: a .gz can unpack to any size
 MNIST_SHA256 = {
     "train-images-idx3-ubyte": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
     "train-labels-idx1-ubyte": "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
@@ -95,6 +96,8 @@ def _fold(train: Split, fold: int) -> tuple[Split, Split]:
 
 def _read_npz(path: Path) -> tuple[Split, Split]:
     """Return the training and test set of a file .npz, which is read without pickle."""
+    if not path.is_file():
+        raise InputError(f"there is no file {path}")
     try:
         with np.load(path, allow_pickle=False) as arrays:
             parts = []
@@ -103,8 +106,6 @@ def _read_npz(path: Path) -> tuple[Split, Split]:
                 digits = torch.from_numpy(arrays[f"y_{part}"].astype(np.int64, casting="safe"))
                 check_split(images, digits, MOST_CLASSES)
                 parts.append(Split(images, digits))
-    except FileNotFoundError as error:
-        raise InputError(f"there is no file {path}") from error
     except Exception as error:  # a damaged file raises errors of many kinds
         needed = "x_train, y_train, x_test and y_test, uint8 images and whole numbers"
         raise InputError(f"{path} cannot be read, it needs {needed}: {error}") from error
@@ -138,7 +139,7 @@ def _with_gz(path: Path) -> Path | None:
 
 
 def _download_mnist(raw: Path) -> None:
-    """Download MNIST with torchvision; a download that breaks off leaves nothing behind."""
+    """Download MNIST with torchvision; a download that breaks off leaves no file behind."""
     from torchvision.datasets import MNIST
 
     try:
@@ -148,31 +149,23 @@ def _download_mnist(raw: Path) -> None:
             for name in MNIST_SHA256:
                 os.replace(Path(temporary, "MNIST", "raw", name), raw / name)
     except (RuntimeError, OSError, HTTPException) as error:
-        names = ", ".join(MNIST_SHA256)
+        # The last line, because torchvision's first lines are the addresses that it tried.
+        reason = str(error).strip().rpartition("\n")[2]
         raise MissingMNIST(
-            f"MNIST is not in {raw} and cannot be downloaded ({_reason(error)}): put the four files"
-            f" {names} there (not in a folder inside it, and with - before idx), each as it"
-            " is or as .gz; or use the bundled digits"
+            f"MNIST is not in {raw} and cannot be downloaded ({reason}): put its four files there,"
+            f" {', '.join(MNIST_SHA256)}, under these names (not train-images.idx3-ubyte, and in no"
+            " folder of their own), each as it is or as .gz; or use the source digits"
         ) from error
-
-
-def _reason(error: Exception) -> str:
-    """Return the last line of an error; torchvision's first lines are the addresses it tried."""
-    return str(error).strip().rpartition("\n")[2]
 
 
 def _read_idx(path: Path) -> Tensor:
     """Return what one of MNIST's files holds: images uint8 [N, 28, 28], or labels int64 [N]."""
     images = "images" in path.name
     header = 16 if images else 8  # bytes
-    most = 100_000_000  # bytes; MNIST's largest file has 47 million
     found = _with_gz(path) or path
     try:
-        if found.suffix == ".gz":
-            with gzip.open(found) as file:
-                content = file.read(most)
-        else:
-            content = found.read_bytes()
+        with gzip.open(found) if found.suffix == ".gz" else found.open("rb") as file:
+            content = file.read(MOST_BYTES)
     except (OSError, EOFError, zlib.error) as error:
         raise InputError(f"{found} cannot be read: {error}") from error
     if hashlib.sha256(content).hexdigest() != MNIST_SHA256[path.name]:

@@ -1,15 +1,14 @@
-"""The device, the clock and, for a single process, what several would share."""
+"""The device: chosen, seeded and said."""
 
+import os
 import platform
 
 import pytest
 import torch
-from torch import nn
 
 from mnist_adder import devices
-from mnist_adder.checks import InputError
-from mnist_adder.devices import Clock, available_devices, device_name, gpu_check, place
-from mnist_adder.models import AdderNet
+from mnist_adder.devices import available_devices, device_name, gpu_check
+from mnist_adder.errors import InputError
 
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 
@@ -19,7 +18,7 @@ def test_gpu_check_reports_seeds_and_returns(capsys):
     drawn = torch.rand(3)
     assert device == torch.device("cpu")
     printed = capsys.readouterr().out
-    for part in ("CPU", torch.__version__, platform.python_version(), "seed 7"):
+    for part in ("device: CPU", torch.__version__, platform.python_version(), "seed 7"):
         assert part in printed
     gpu_check(7, "cpu")
     assert torch.equal(torch.rand(3), drawn)
@@ -27,24 +26,36 @@ def test_gpu_check_reports_seeds_and_returns(capsys):
     assert not torch.equal(torch.rand(3), drawn)
 
 
-def test_gpu_check_takes_the_accelerator_where_there_is_one():
-    expected = torch.accelerator.current_accelerator().type if torch.accelerator.is_available() else "cpu"
-    assert gpu_check().type == available_devices()[0] == expected
+@pytest.mark.parametrize(("present", "kinds"), [(True, ["mps", "cpu"]), (False, ["cpu"])])
+def test_auto_takes_the_accelerator_where_there_is_one(present, kinds, monkeypatch):
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: present)
+    monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda: torch.device("mps"))
+    assert available_devices() == kinds
+    assert gpu_check().type == kinds[0]
 
 
-@pytest.mark.parametrize("device", ["cuda", "mps", "tpu"])
-def test_gpu_check_refuses_a_device_that_is_not_there(device, monkeypatch):
+@pytest.mark.parametrize("device", ["cuda", "mps", "tpu", ""])
+def test_a_device_that_is_not_there_is_refused(device, monkeypatch):
     monkeypatch.setattr(torch.accelerator, "is_available", lambda: False)
-    with pytest.raises(InputError, match=f"no {device} device here: use --device auto or --device cpu"):
+    with pytest.raises(InputError, match=f"no device '{device}' here: choose auto or cpu"):
         gpu_check(device=device)
 
 
-def test_gpu_check_refuses_more_processes_than_gpus(monkeypatch):
-    monkeypatch.setattr(devices, "available_devices", lambda: ["cuda", "cpu"])
-    monkeypatch.setattr(torch.accelerator, "device_count", lambda: 1)
-    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
-    with pytest.raises(InputError, match="2 processes need as many devices, and there are 1"):
-        gpu_check()
+@pytest.mark.parametrize("seed", [-1, 2**63, 0.5, True])
+def test_a_seed_that_torch_does_not_take_is_refused(seed):
+    with pytest.raises(InputError, match="a seed must be a whole number"):
+        gpu_check(seed, "cpu")
+
+
+def test_deterministic_kernels(monkeypatch):
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
+    try:
+        gpu_check(0, "cpu", deterministic=True)
+        assert torch.are_deterministic_algorithms_enabled()
+        assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
+    finally:
+        torch.use_deterministic_algorithms(False)
+        os.environ.pop("CUBLAS_WORKSPACE_CONFIG", None)
 
 
 @needs_cuda
@@ -53,40 +64,8 @@ def test_gpu_check_names_the_gpu(capsys):
     assert torch.cuda.get_device_name() in capsys.readouterr().out
 
 
-def test_the_cpu_is_named_with_its_threads():
-    count = torch.get_num_threads()
-    assert f"{count} thread{'s' if count > 1 else ''}" in device_name(torch.device("cpu"))
-
-
-def test_a_network_is_placed_in_the_layout_it_asks_for():
-    convolution = next(
-        module
-        for module in place(AdderNet(), "cpu").modules()
-        if isinstance(module, nn.Conv2d) and module.in_channels > 1
-    )
-    assert convolution.weight.is_contiguous(memory_format=torch.channels_last)
-    assert not convolution.weight.is_contiguous()
-    assert place(nn.Conv2d(4, 4, 3), "cpu").weight.is_contiguous()
-
-
-def test_the_clock_counts_only_what_is_inside_and_goes_on(monkeypatch):
-    now = iter([10.0, 12.0, 50.0, 53.0])
-    monkeypatch.setattr(devices.time, "perf_counter", lambda: next(now))
-    clock = Clock(torch.device("cpu"))
-    with clock:
-        pass
-    resumed = Clock(torch.device("cpu"))
-    resumed.load_state_dict(clock.state_dict())
-    with resumed:
-        pass
-    assert resumed.seconds == 5
-
-
-def test_one_process_is_rank_0_of_1():
-    model = AdderNet()
-    assert (devices.rank(), devices.world_size()) == (0, 1)
-    assert devices.distribute(model) is model
-    assert devices.from_rank_0("digits") == "digits"
-    total = torch.ones(2)
-    devices.sum_over_processes(total)
-    assert total.tolist() == [1, 1]
+@pytest.mark.parametrize(("count", "words"), [(1, "1 thread)"), (4, "4 threads)")])
+def test_the_cpu_is_named_with_its_threads(count, words, monkeypatch):
+    monkeypatch.setattr(torch, "get_num_threads", lambda: count)
+    monkeypatch.setattr(devices, "processor", lambda: "Some CPU")
+    assert device_name(torch.device("cpu")) == f"CPU (Some CPU, {words}"

@@ -7,53 +7,68 @@ from dataclasses import replace
 import pytest
 import torch
 
-from mnist_adder.checks import InputError
-from mnist_adder.models import AdderNet
-from mnist_adder.range_test import lr_range
+from mnist_adder.data import Data, Split
+from mnist_adder.errors import InputError
+from mnist_adder.models import QuickNet
+from mnist_adder.range_test import HIGHEST, LOWEST, lr_range
 from mnist_adder.recipes import RECIPES
+from mnist_adder.sources import load_data
+
+QUICK = replace(RECIPES["speedrun"], batch_size=60)
 
 
-def test_it_raises_the_rate_and_leaves_the_network_alone(few, quick):
-    network = AdderNet().eval()
+@pytest.fixture(scope="module")
+def small() -> Data:
+    """240 training and 60 test images of the bundled digits."""
+    data = load_data("digits")
+    train = Split(data.train.images[:240], data.train.digits[:240])
+    test = Split(data.test.images[:60], data.test.digits[:60])
+    return Data("digits", train, test)
+
+
+def test_it_raises_the_rate_and_leaves_the_network_alone(small):
+    network = QuickNet().eval()
     before = copy.deepcopy(network.state_dict())
-    result = lr_range(quick, few, model=network, lowest=1e-4, highest=1e-2, steps=21)
+    result = lr_range(replace(QUICK, sum_weight=1e-9), small, model=network, steps=21)
     assert all(torch.equal(before[name], tensor) for name, tensor in network.state_dict().items())
     assert not network.training
-    assert (result.rates[0], result.rates[10], result.rates[-1]) == pytest.approx((1e-4, 1e-3, 1e-2))
-    assert len(result.rates) == len(result.losses) == len(result.smoothed) == 21
-    assert lr_range(quick, few, model=network, lowest=1e-4, highest=1e-2, steps=21) == result
+    ratio = (HIGHEST / LOWEST) ** (1 / 20)
+    for step, rate in enumerate(result.rates):
+        assert rate == pytest.approx(LOWEST * ratio**step)
+    assert len(result.rates) == len(result.losses) == len(result.smoothed)
 
 
-def test_it_suggests_a_rate_on_the_way_down(digits):
-    result = lr_range(RECIPES["adder"], digits, steps=60)
+def test_the_same_seed_gives_the_same_result(small):
+    assert lr_range(QUICK, small, steps=20, seed=1) == lr_range(QUICK, small, steps=20, seed=1)
+
+
+def test_it_suggests_a_rate_on_the_way_down(small):
+    result = lr_range(QUICK, small, steps=60)
     lowest = result.rates[result.smoothed.index(min(result.smoothed))]
     assert 1e-4 < result.suggestion < lowest
-    assert result.smoothed[0] == pytest.approx(result.losses[0])  # without correction it would begin near 0
+    assert result.smoothed[0] == pytest.approx(result.losses[0])  # else it would begin near 0
 
 
-def test_it_stops_when_the_loss_blows_up(few, quick):
-    result = lr_range(quick, few, highest=1e30, steps=100)
-    assert len(result.rates) < 100
+def test_it_stops_when_the_loss_blows_up(small):
+    result = lr_range(replace(QUICK, optimizer_options={"momentum": 0.999}), small, steps=60)
+    assert len(result.rates) < 60
     assert all(map(math.isfinite, result.losses + result.smoothed))
     assert max(result.smoothed[:-1]) <= 4 * min(result.smoothed)
 
 
-def test_a_loss_that_never_falls_suggests_nothing(few, quick):
-    blind = replace(quick, digit_weight=0.0, sum_weight=0.0)
-    assert lr_range(blind, few, steps=30).suggestion is None
+def test_a_loss_that_never_falls_suggests_nothing(small):
+    blind = replace(QUICK, digit_weight=0.0, sum_weight=0.0)
+    assert lr_range(blind, small, steps=30).suggestion is None
 
 
-@pytest.mark.parametrize(
-    "limits", [{"lowest": 0.0}, {"lowest": 20.0}, {"highest": math.inf}, {"lowest": math.nan}, {"steps": 19}]
-)
-def test_limits_out_of_range(few, quick, limits):
-    with pytest.raises(InputError, match="range test"):
-        lr_range(quick, few, **limits)
+def test_too_few_steps_and_broken_weights_are_refused(small):
+    with pytest.raises(InputError, match="20 steps or more"):
+        lr_range(QUICK, small, steps=19)
 
+    class Broken(QuickNet):
+        def forward(self, image, number):
+            log_probs, logits = super().forward(image, number)
+            return log_probs, logits * (math.nan if self.training else 1)
 
-def test_broken_weights(few, quick):
-    network = AdderNet()
-    with torch.no_grad():
-        next(network.parameters()).fill_(math.nan)
-    with pytest.raises(InputError, match="not finite"):
-        lr_range(quick, few, model=network)
+    with pytest.raises(InputError, match="not finite before the first step"):
+        lr_range(replace(QUICK, model=Broken), small)

@@ -1,41 +1,100 @@
-"""A run's folder: written whole, read back as it was, and never trusted; and its checkpoint."""
+"""A run's folder: written whole, read back, gone on with bit for bit; and never trusted."""
 
+import functools
 import hashlib
 import io
 import json
 import os
-import platform
-import random
-import re
 import shutil
 import subprocess
+import threading
 from dataclasses import replace
 from pathlib import Path
-from typing import ClassVar
 
 import numpy as np
 import pytest
 import torch
-from conftest import PlainNet
 from torch import nn
 
-from mnist_adder import training
-from mnist_adder.checks import InputError
-from mnist_adder.data import Data
+from mnist_adder import plots, runs
+from mnist_adder.data import Data, Split
+from mnist_adder.errors import InputError
 from mnist_adder.evaluation import evaluate
-from mnist_adder.models import AdderNet, parameter_count
-from mnist_adder.published.recipes import RECIPES
-from mnist_adder.recipes import Recipe
-from mnist_adder.runs import files, folder
-from mnist_adder.runs.files import read_checkpoint
-from mnist_adder.runs.folder import load_pretrained, make_folder, read_run, run_config, save_run, train_run
-from mnist_adder.training import fit
-from torture import mutated
+from mnist_adder.files import write
+from mnist_adder.models import AdderNet, QuickNet
+from mnist_adder.recipes import RECIPES
+from mnist_adder.runs import load_pretrained, read_checkpoint, read_run, save_run, train_run
+from mnist_adder.sources import load_data
+from mnist_adder.training import Training, fit
 
-FIGURES = {f"{name}.png" for name in ("samples", "curves", "mistakes", "truth_table", "confusion")}
+QUICK = replace(RECIPES["speedrun"], epochs=3, digits_epochs=None, batch_size=60)
 CHECKED = ("config.json", "history.csv", "metrics.json", "model.safetensors")
-# What a run would replace or delete.
-REPLACED = (*CHECKED, "curves.png", "evaluation-mnist.json", "checkpoint.pt", "SHA256SUMS")
+FIGURES = ("confusion.png", "curves.png", "mistakes.png", "samples.png", "truth_table.png")
+
+
+@pytest.fixture(scope="module")
+def small() -> Data:
+    """120 training and 60 test images, for what need not learn."""
+    data = load_data("digits")
+    train = Split(data.train.images[:120], data.train.digits[:120])
+    test = Split(data.test.images[:60], data.test.digits[:60])
+    return Data("digits", train, test)
+
+
+@pytest.fixture(autouse=True)
+def no_figures(request, monkeypatch):
+    """Drawing takes most of a small run's time, so only the tests marked for it do it."""
+    if "figures" not in request.fixturenames:
+        monkeypatch.setattr(plots, "run_figures", lambda *_: {})
+
+
+@pytest.fixture
+def figures():
+    """Let a test draw."""
+
+
+class PlainNet(nn.Module):
+    """A network that knows nothing of this package."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.digit = nn.Linear(784, 10)
+        self.sum = nn.Linear(20, 19)
+
+    def forward(self, image, number):
+        log_probs = self.digit(image.flatten(1)).log_softmax(1)
+        return log_probs, self.sum(torch.cat([log_probs.exp(), number], 1))
+
+
+class TiedNet(PlainNet):
+    """Two names for one parameter."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.again = self.digit
+
+
+class Clocked(Training):
+    """A training whose seconds are always the same, so that its history can be compared."""
+
+    def __iter__(self):
+        for row in super().__iter__():
+            row["seconds"] = 1.0
+            yield row
+
+
+def interrupted(folder: Path, training: Training, epochs: int = 1) -> None:
+    """Run some epochs of a training, and leave it as a kill in the next epoch does."""
+    plain = training.train_epoch
+
+    def train_epoch():
+        if len(training.history) == epochs:
+            raise KeyboardInterrupt
+        return plain()
+
+    training.train_epoch = train_epoch
+    with pytest.raises(KeyboardInterrupt):
+        train_run(folder, training, quiet=True)
 
 
 def weights(model: nn.Module) -> dict[str, bytes]:
@@ -46,399 +105,501 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
+def refusal(function, *arguments, **settings) -> str:
+    """Return the one line with which something is refused."""
+    with pytest.raises(InputError) as refused:
+        function(*arguments, **settings)
+    assert "\n" not in str(refused.value)
+    return str(refused.value)
+
+
 @pytest.fixture(scope="module")
-def saved(tmp_path_factory, digits):
-    """A run of one epoch, and what was fitted."""
-    fitted = fit(replace(RECIPES["adder"], epochs=1), digits, seed=2, quiet=True)
-    return save_run(tmp_path_factory.mktemp("runs") / "run", fitted, digits), fitted
+def saved(small, tmp_path_factory):
+    """A run of one epoch, with two pairs withheld."""
+    folder = tmp_path_factory.mktemp("saved") / "run"
+    training = fit(replace(QUICK, epochs=1), small, seed=2, withheld=[(1, 2), (3, 4)], quiet=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(plots, "run_figures", lambda *_: {})
+        return save_run(folder, training)
+
+
+@pytest.fixture(scope="module")
+def whole(small, tmp_path_factory) -> dict[str, bytes]:
+    """The files of a training that was not interrupted."""
+    folder = tmp_path_factory.mktemp("whole") / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(plots, "run_figures", lambda *_: {})
+        return contents(train_run(folder, Clocked(QUICK, small), quiet=True).folder)
 
 
 @pytest.fixture
-def copy(saved, tmp_path):
-    return shutil.copytree(saved[0].folder, tmp_path / "run")
+def copy(saved, tmp_path) -> Path:
+    """A copy of that run's folder, to be damaged."""
+    return Path(shutil.copytree(saved.folder, tmp_path / "run"))
 
 
 @pytest.fixture
-def without_figures(monkeypatch):
-    monkeypatch.setattr(folder, "draw", lambda *_: {})
-
-
-def interrupt(place: Path, recipe, data: Data, monkeypatch, *, epoch: int = 2, **settings) -> None:
-    """Train a run, and interrupt it at the beginning of an epoch."""
-    plain = training.train_epoch
-
-    def train_epoch(network, loader, *rest):
-        if loader.epoch == epoch:
-            raise KeyboardInterrupt
-        return plain(network, loader, *rest)
-
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(training, "train_epoch", train_epoch)
-        train_run(place, recipe, data, quiet=True, **settings)
-
-
-@pytest.fixture
-def unfinished(tmp_path, few, quick, monkeypatch):
-    """The folder of a run of two epochs, of which one is done."""
-    interrupt(tmp_path / "unfinished", quick, few, monkeypatch)
+def unfinished(small, tmp_path) -> Path:
+    """The folder of a training of which one epoch of three is done."""
+    interrupted(tmp_path / "unfinished", Clocked(QUICK, small))
     return tmp_path / "unfinished"
 
 
-# A run is saved and read back.
+def sign(folder: Path) -> None:
+    """Make the checksums right again, as somebody does who means to deceive."""
+    lines = [f"{hashlib.sha256((folder / n).read_bytes()).hexdigest()}  {n}\n" for n in CHECKED]
+    (folder / "SHA256SUMS").write_text("".join(lines))
 
 
-def test_round_trip(saved, digits):
-    run, fitted = saved
-    again = read_run(run.folder)
-    assert (again.folder, again.config, again.metrics) == (run.folder, run.config, run.metrics)
-    assert again.history == fitted.history
-    assert (again.config["recipe"], again.config["dataset"], again.config["seed"]) == ("adder", "digits", 2)
-    assert not again.model.training
-    assert weights(again.model) == weights(fitted.model)
-    assert evaluate(again.model, digits.test).metrics.items() <= run.metrics.items()
+# Saved and read back.
 
 
-def test_what_a_run_leaves(saved):
-    run, fitted = saved
-    assert {path.name for path in run.folder.iterdir()} == {*CHECKED, "SHA256SUMS"} | FIGURES
-    assert json.loads((run.folder / "metrics.json").read_text()) == run.metrics
-    assert run.metrics["parameters"] == parameter_count(fitted.model)
-    assert len((run.folder / "history.csv").read_text().splitlines()) == 2
-    config = json.loads((run.folder / "config.json").read_text())
-    assert (config["epochs"], config["settings"]["batch_size"]) == (1, 128)
-    recipe = Recipe(name=config["recipe"], model=config["model"], epochs=config["epochs"], **config["settings"])
-    assert recipe == replace(fitted.recipe, about="", model="mnist_adder.models:AdderNet")
+def test_a_run_is_read_back_as_it_was(saved, small):
+    again = read_run(saved.folder)
+    assert again.config == saved.config
+    assert again.metrics == saved.metrics
+    assert again.history == saved.history
+    assert weights(again.model) == weights(saved.model)
+    assert type(again.model) is QuickNet and not again.model.training
+    assert again.config["withheld"] == [[1, 2], [3, 4]]
+    measured = evaluate(again.model, small).measure(again.config["withheld"])
+    assert measured.items() <= again.metrics.items()
 
 
-def test_what_repeats_a_run_is_recorded(saved, digits):
-    metrics = saved[0].metrics
-    assert metrics["python"] == platform.python_version()
-    assert (metrics["torch"], metrics["numpy"]) == (torch.__version__, np.__version__)
-    assert metrics["threads"] == torch.get_num_threads()
-    content = b"".join(tensor.numpy().tobytes() for tensor in (*digits.train, *digits.test))
-    assert metrics["data_sha256"] == hashlib.sha256(content).hexdigest()
+def test_what_a_run_leaves(small, tmp_path, figures):
+    run = train_run(tmp_path / "run", Training(replace(QUICK, epochs=1), small), quiet=True)
+    assert sorted(contents(run.folder)) == sorted([*CHECKED, *FIGURES, "SHA256SUMS"])
+    for name in FIGURES:
+        assert (run.folder / name).read_bytes().startswith(b"\x89PNG")
+    assert run.metrics["train_seconds"] == run.history[0]["seconds"] > 0
+    assert run.metrics["torch"] == torch.__version__
+    assert str(tmp_path) not in (run.folder / "config.json").read_text()
+    assert (run.folder / "config.json").stat().st_mode & 0o777 == 0o644
 
 
 @pytest.mark.skipif(not shutil.which("sha256sum"), reason="needs sha256sum")
 def test_the_checksums_are_those_of_sha256sum(saved):
-    command = ["sha256sum", "--check", "--strict", "SHA256SUMS"]
-    checked = subprocess.run(command, cwd=saved[0].folder, capture_output=True, text=True)
-    assert checked.returncode == 0, checked.stderr
-    assert checked.stdout.splitlines() == [f"{name}: OK" for name in CHECKED]
+    command = ["sha256sum", "--check", "--strict", "--quiet", "SHA256SUMS"]
+    assert subprocess.run(command, cwd=saved.folder).returncode == 0
 
 
-def test_the_weights_in_the_package_can_be_read(digits):
+def test_the_config_names_the_data_by_its_content(small, saved):
+    other = Data("digits", small.test, small.train)
+    assert runs.run_config(Training(QUICK, small))["data_sha256"] == saved.config["data_sha256"]
+    assert runs.run_config(Training(QUICK, other))["data_sha256"] != saved.config["data_sha256"]
+
+
+def test_the_weights_in_the_package_can_be_read():
     model = load_pretrained()
     assert type(model) is AdderNet and not model.training
 
 
-def test_a_network_of_ones_own_is_trained_saved_and_read_back_by_its_class(tmp_path, few, quick, without_figures):
-    run = train_run(tmp_path / "run", replace(quick, model=PlainNet), few, quiet=True)
-    with pytest.raises(InputError, match="network of your own: name it with --model conftest:PlainNet") as refusal:
-        read_run(run.folder)
-    assert "\n" not in str(refusal.value)
-    again = read_run(run.folder, model=PlainNet)
-    assert type(again.model) is PlainNet
+def test_a_recipe_of_ones_own_with_our_network_is_read_back_without_a_class(small, tmp_path):
+    mine = replace(RECIPES["adder"], name="mine", batch_size=60)
+    training = Training(mine, small)
+    next(iter(training))
+    run = save_run(tmp_path / "run", training)
+    assert weights(read_run(tmp_path / "run").model) == weights(run.model)
+
+
+@pytest.mark.parametrize("network", [PlainNet, TiedNet])
+def test_a_network_of_ones_own_is_read_back_by_its_class(network, small, tmp_path):
+    run = train_run(tmp_path / "run", Training(replace(QUICK, model=network), small), quiet=True)
+    assert "a network of your own" in refusal(read_run, run.folder)
+    again = read_run(run.folder, model=network)
     assert weights(again.model) == weights(run.model)
-    with pytest.raises(InputError, match=r"model\.safetensors holds the weights of another network"):
-        read_run(run.folder, model=AdderNet)
+    assert "does not hold the weights of this AdderNet" in refusal(
+        read_run, run.folder, model=AdderNet
+    )
 
 
-def test_a_fine_tuned_run_says_so(tmp_path, few, quick, without_figures):
-    run = train_run(tmp_path / "run", quick, few, model=load_pretrained(), quiet=True)
-    assert run.config["fine_tuned"] and read_run(run.folder).config["fine_tuned"]
+def test_tied_weights_stay_tied_when_a_training_goes_on(small, tmp_path):
+    recipe = replace(QUICK, model=TiedNet)
+    interrupted(tmp_path / "run", Clocked(recipe, small))
+    run = train_run(tmp_path / "run", Clocked(recipe, small), resume=True, quiet=True)
+    assert torch.equal(run.model.again.weight, run.model.digit.weight)
+    assert weights(run.model) == weights(fit(recipe, small, quiet=True).model)
+
+
+def test_a_partial_as_a_recipes_model(small, tmp_path):
+    wide = functools.partial(AdderNet, cnn=nn.Sequential(nn.Flatten(), nn.Linear(784, 10)))
+    recipe = replace(QUICK, model=wide, epochs=1)
+    run = train_run(tmp_path / "run", Training(recipe, small), quiet=True)
+    assert "does not hold the weights" in refusal(read_run, run.folder)
+    assert weights(read_run(run.folder, model=wide).model) == weights(run.model)
+
+
+def test_wrapped_networks_are_saved_under_the_inner_networks_names(small, tmp_path):
+    training = Training(QUICK, small, model=nn.DataParallel(QuickNet()))
+    next(iter(training))
+    save_run(tmp_path / "parallel", training)
+    assert set(read_run(tmp_path / "parallel").model.state_dict()) == set(QuickNet().state_dict())
+    compiled = Training(QUICK, small)
+    next(iter(compiled))
+    compiled.model = torch.compile(compiled.model)  # the first call would compile it
+    compiled.test = dict
+    run = save_run(tmp_path / "compiled", compiled)
+    assert weights(read_run(tmp_path / "compiled").model) == weights(run.model)
+
+
+def test_entries_that_the_user_adds_to_the_history_are_kept(small, tmp_path):
+    training = Training(replace(QUICK, epochs=2), small)
+    for row in training:
+        if row["epoch"] == 2:
+            row["place"] = 0.1
+            row["note"] = 'two\nlines, "quoted"'
+    save_run(tmp_path / "run", training)
+    first, second = read_run(tmp_path / "run").history
+    assert (second["place"], second["note"]) == (0.1, 'two\nlines, "quoted"')
+    assert np.isnan(first["place"])
+
+
+def test_a_training_with_other_losses_has_its_figures(small, tmp_path, figures):
+    class DigitsOnly(Training):
+        def loss(self, outputs, sample):
+            return {"loss": nn.functional.nll_loss(outputs[0], sample.digit)}
+
+    run = train_run(tmp_path / "run", DigitsOnly(replace(QUICK, epochs=1), small), quiet=True)
+    assert (run.folder / "curves.png").is_file()
 
 
 # The folder.
 
 
-def test_folders_are_numbered(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    assert [str(make_folder(None, "adder")) for _ in range(2)] == ["runs/adder-001", "runs/adder-002"]
-    assert str(make_folder(None, "cascade")) == "runs/cascade-001"
+def test_a_folder_is_a_new_one_or_an_empty_one(small, tmp_path):
+    training = Training(replace(QUICK, epochs=1), small)
+    (tmp_path / "empty").mkdir()
+    train_run(tmp_path / "empty", training, quiet=True)
+    save_run(tmp_path / "new" / "and" / "deep", training)
+    for name in ("metrics.json", ".hidden", "folder/"):
+        place = tmp_path / f"with-{name}"
+        place.mkdir()
+        mine = place / name.rstrip("/")
+        mine.mkdir() if name.endswith("/") else mine.write_text("mine")
+        assert "is not empty" in refusal(train_run, place, training)
+        assert "is not empty" in refusal(save_run, place, training)
+        assert [path.name for path in place.iterdir()] == [mine.name]
+    before = contents(tmp_path / "empty")
+    assert "is not empty" in refusal(save_run, tmp_path / "empty", training)
+    assert contents(tmp_path / "empty") == before
 
 
-def test_an_existing_run_is_never_overwritten_unasked(copy):
-    before = contents(copy)
-    with pytest.raises(InputError, match=r"already holds a run.*--force"):
-        make_folder(copy, "adder")
-    assert make_folder(copy, "adder", force=True) == copy
-    assert contents(copy) == before
+def test_a_folder_in_a_file_is_refused(small, tmp_path):
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(OSError, match="file"):
+        train_run(tmp_path / "file", Training(QUICK, small))
+    assert (tmp_path / "file").read_text() == "mine"
 
 
-@pytest.mark.parametrize("force", [False, True])
-@pytest.mark.parametrize("name", REPLACED)
-def test_a_file_that_is_not_a_runs_is_never_replaced(tmp_path, few, quick, name, force):
-    (tmp_path / name).write_text("mine")
-    with pytest.raises(InputError, match=f"holds {re.escape(name)}, which is not a run's"):
-        train_run(tmp_path, quick, few, quiet=True, force=force)
-    assert contents(tmp_path) == {name: b"mine"}
+@pytest.mark.parametrize("name", ["adder", "../../x", "/etc/x", "a\nb\x1b[31m", ".."])
+def test_numbered_folders_stay_in_runs_whatever_the_recipes_name(
+    small, tmp_path, monkeypatch, name
+):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    training = Training(replace(QUICK, name=name), small)
+    folders = [runs.new_folder(None, training) for _ in range(2)]
+    assert [path.name[-4:] for path in folders] == ["-001", "-002"]
+    assert all(str(path).isprintable() for path in folders)
+    assert sorted((tmp_path / "here" / "runs").iterdir()) == [path.absolute() for path in folders]
+    assert [path.name for path in tmp_path.iterdir()] == ["here"]
 
 
-def test_a_config_of_another_program_is_not_a_runs(tmp_path):
-    (tmp_path / "config.json").write_text('{"name": "my program"}')
-    with pytest.raises(InputError, match=r"config\.json, which is not a run's"):
-        make_folder(tmp_path, "adder", force=True)
+def test_only_one_of_many_trainings_gets_a_folder(small, tmp_path):
+    training = Training(QUICK, small)
+    outcomes = []
+    barrier = threading.Barrier(8)
+
+    def attempt():
+        barrier.wait()
+        try:
+            outcomes.append(runs.new_folder(tmp_path / "run", training))
+        except InputError as error:
+            outcomes.append(str(error))
+
+    threads = [threading.Thread(target=attempt) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert outcomes.count(tmp_path / "run") == 1
+    assert len(outcomes) == 8
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["checkpoint.pt"]
+    read_checkpoint(tmp_path / "run")
 
 
-def test_an_existing_folder_without_a_run_is_used(tmp_path):
-    (tmp_path / "notes.txt").touch()
-    assert make_folder(tmp_path, "adder") == tmp_path
-    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+def test_what_cannot_be_saved_is_refused_before_there_is_a_folder(small, tmp_path):
+    class Extra(PlainNet):
+        def get_extra_state(self):
+            return {"mine": object()}
+
+        def set_extra_state(self, state):
+            pass
+
+    class Odd(PlainNet):
+        def __init__(self):
+            super().__init__()
+            self.register_buffer("odd", torch.zeros(2, dtype=torch.complex128))
+
+    assert "cannot be saved" in refusal(Training, replace(QUICK, model=Extra), small)
+    for training in (
+        Training(replace(QUICK, model=Odd), small),
+        Training(replace(QUICK, name=5), small),
+        Training(QUICK, replace(small, source=Path("digits"))),
+    ):
+        assert "cannot be saved" in refusal(train_run, tmp_path / "run", training)
+    untrained = Training(QUICK, small)
+    assert "has no epoch yet" in refusal(save_run, tmp_path / "run", untrained)
+    assert not (tmp_path / "run").exists()
 
 
-def test_a_replaced_run_keeps_what_is_the_users_and_no_old_evaluation(copy, few, quick):
-    (copy / "evaluation-mnist.json").write_text("{}")
-    (copy / "evaluation-notes.json").write_text("mine")
-    assert train_run(copy, quick, few, seed=5, quiet=True, force=True).metrics["seed"] == 5
-    assert not (copy / "evaluation-mnist.json").exists()
-    assert (copy / "evaluation-notes.json").read_text() == "mine"
-    assert read_run(copy).metrics["seed"] == 5
+def test_numpys_numbers_can_be_saved(small, tmp_path):
+    recipe = replace(QUICK, lr=np.logspace(-2, -1, 2)[0], batch_size=np.int64(60))
+    training = Training(recipe, small, seed=np.int64(3), withheld=np.array([[1, 2]]))
+    run = train_run(tmp_path / "run", training, quiet=True)
+    assert read_run(run.folder).config["withheld"] == [[1, 2]]
 
 
-def test_a_run_is_replaced_by_save_run_only_by_force(copy, saved, digits):
-    with pytest.raises(InputError, match="--force"):
-        save_run(copy, saved[1], digits)
-    save_run(copy, saved[1], digits, force=True)
-    assert weights(read_run(copy).model) == weights(saved[1].model)
+# Going on.
 
 
-def test_a_second_training_into_a_folder_is_refused(unfinished, few, quick):
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        QUICK,
+        replace(RECIPES["adder"], epochs=3, digits_epochs=None, batch_size=60),  # augmented
+        replace(QUICK, fixed_numbers=True, optimizer="Adam", optimizer_options={}, lr=0.01),
+    ],
+    ids=["speedrun", "adder", "Adam"],
+)
+def test_a_training_goes_on_bit_for_bit(recipe, small, tmp_path):
+    settings = {"seed": 4, "withheld": [(0, 0)]}
+    whole = train_run(tmp_path / "whole", Clocked(recipe, small, **settings), quiet=True)
+    interrupted(tmp_path / "run", Clocked(recipe, small, **settings), epochs=2)
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["checkpoint.pt"]
+    torch.rand(7)
+    training = Clocked(recipe, small, **settings)
+    run = train_run(tmp_path / "run", training, resume=True, quiet=True)
+    assert len(run.history) == 3
+    assert contents(run.folder) == contents(whole.folder)
+
+
+def test_a_fine_tuning_goes_on_from_its_own_weights(small, tmp_path):
+    recipe = replace(QUICK, model=AdderNet)
+    whole = fit(recipe, small, model=load_pretrained(), quiet=True)
+    interrupted(tmp_path / "run", Training(recipe, small, model=load_pretrained()))
+    run = train_run(tmp_path / "run", Training(recipe, small), resume=True, quiet=True)
+    assert weights(run.model) == weights(whole.model)
+    assert run.config["fine_tuned"] is True
+
+
+def test_only_the_same_training_goes_on(unfinished, small):
     before = contents(unfinished)
-    with folder._locked(unfinished), pytest.raises(InputError, match="another process trains into"):
-        train_run(unfinished, quick, few, quiet=True, resume=True)
+    subtract = replace(small, target=lambda digit, number: digit - number + 9)
+    for training, name in (
+        (Training(QUICK, small, seed=1), "seed"),
+        (Training(QUICK, small, withheld=[(1, 2)]), "withheld"),
+        (Training(replace(QUICK, lr=0.2), small), "lr"),
+        (Training(replace(QUICK, epochs=4), small), "epochs"),
+        (Training(replace(QUICK, sum_weight=2), small), "sum_weight"),
+        (Training(replace(QUICK, optimizer_options={"momentum": 0}), small), "optimizer_options"),
+        (Training(replace(QUICK, model=AdderNet), small), "model"),
+        (Training(QUICK, Data("digits", small.test, small.train)), "data_sha256"),
+        (Training(QUICK, subtract), "target"),
+    ):
+        message = refusal(train_run, unfinished, training, resume=True)
+        assert f"differs from the unfinished run in: {name}" in message
     assert contents(unfinished) == before
 
 
-def test_what_a_killed_process_left_is_removed(unfinished, few, quick):
-    for name in (".checkpoint.pt.tmp", ".model.safetensors.tmp", ".lock"):
-        (unfinished / name).touch()
-    (unfinished / ".mine").touch()
-    train_run(unfinished, quick, few, quiet=True, resume=True)
-    assert [path.name for path in unfinished.glob(".*")] == [".mine"]
+def test_there_must_be_something_to_go_on_with(saved, small, tmp_path):
+    for folder in (saved.folder, tmp_path, tmp_path / "nosuch", None):
+        message = refusal(train_run, folder, Training(QUICK, small), resume=True)
+        assert "nothing to go on with" in message
+
+
+def test_an_unfinished_run_says_so(unfinished, small):
+    assert "unfinished run: go on with it" in refusal(read_run, unfinished)
+    assert "go on with the run in it" in refusal(train_run, unfinished, Training(QUICK, small))
+
+
+@pytest.mark.parametrize("calls", range(1, 9))
+def test_a_full_disk_loses_nothing_at_any_moment(calls, small, whole, tmp_path, monkeypatch):
+    """The disk is full from the n-th written file on: the first checkpoint, three more, the end."""
+    plain = os.fsync
+    left = iter(range(calls))
+
+    def fsync(descriptor):
+        if next(left, None) is None:
+            raise OSError(28, "No space left on device")
+        plain(descriptor)
+
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="No space left"):
+        patch.setattr(os, "fsync", fsync)
+        train_run(tmp_path / "run", Clocked(QUICK, small), quiet=True)
+    assert not [path for path in (tmp_path / "run").iterdir() if path.name.endswith(".part")]
+    assert "unfinished" in refusal(read_run, tmp_path / "run")
+    assert len(read_checkpoint(tmp_path / "run")["history"]) == min(calls - 1, 3)
+    train_run(tmp_path / "run", Clocked(QUICK, small), resume=True, quiet=True)
+    assert contents(tmp_path / "run") == whole
+
+
+def test_a_full_disk_at_the_beginning_leaves_an_empty_folder(small, tmp_path, monkeypatch):
+    def fsync(descriptor):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="No space left"):
+        patch.setattr(os, "fsync", fsync)
+        train_run(tmp_path / "run", Training(QUICK, small), quiet=True)
+    assert contents(tmp_path / "run") == {}
+    runs.new_folder(tmp_path / "run", Training(QUICK, small))
+
+
+def test_a_kill_between_the_checksums_and_the_end_leaves_a_run_that_goes_on(
+    small, tmp_path, monkeypatch
+):
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(plots, "run_figures", killed)
+        train_run(tmp_path / "run", Training(QUICK, small), quiet=True)
+    (tmp_path / "run" / ".metrics.json-0123456789abcdef.part").touch()  # as a kill leaves it
+    (tmp_path / "run" / "metrics.json").write_bytes(b"{}")  # as going on may leave it
+    assert "go on with it" in refusal(read_run, tmp_path / "run")
+    run = train_run(tmp_path / "run", Training(QUICK, small), resume=True, quiet=True)
+    assert sorted(contents(run.folder)) == sorted([*CHECKED, "SHA256SUMS"])
+    read_run(run.folder)
 
 
 # Files that are written whole.
 
 
-def test_a_write_that_fails_leaves_the_old_file(tmp_path, monkeypatch):
-    files.write(tmp_path / "metrics.json", "old")
+def test_two_writers_never_tear_a_file(tmp_path):
+    path = tmp_path / "file"
+    write(path, b"a" * 100_000)
+    done = threading.Event()
 
-    def full(descriptor):
-        raise OSError(28, "No space left on device")
+    def overwrite(letter: bytes):
+        while not done.is_set():
+            write(path, letter * 100_000)
 
-    monkeypatch.setattr(files.os, "fsync", full)
-    with pytest.raises(OSError, match="No space left on device"):
-        files.write(tmp_path / "metrics.json", "new, and longer")
-    assert contents(tmp_path) == {"metrics.json": b"old"}
+    writers = [threading.Thread(target=overwrite, args=(letter,)) for letter in (b"a", b"b")]
+    for writer in writers:
+        writer.start()
+    read = {path.read_bytes() for _ in range(300)}
+    done.set()
+    for writer in writers:
+        writer.join()
+    assert read <= {b"a" * 100_000, b"b" * 100_000}
+    assert [file.name for file in tmp_path.iterdir()] == ["file"]
 
 
-def test_written_files_can_be_read_by_others(tmp_path):
-    files.write(tmp_path / "file", b"x")
-    assert os.stat(tmp_path / "file").st_mode & 0o777 == 0o644
+def test_no_link_in_a_runs_folder_is_followed(unfinished, small, tmp_path):
+    victim = tmp_path / "victim"
+    victim.write_text("mine")
+    for name in ("config.json", "SHA256SUMS", ".checkpoint.pt.tmp", ".config.json.part"):
+        (unfinished / name).symlink_to(victim)
+    train_run(unfinished, Training(QUICK, small), resume=True, quiet=True)
+    assert victim.read_text() == "mine"
+    read_run(unfinished)
 
 
-# Damage.
+# Damage, and files that lie.
 
 
 @pytest.mark.parametrize("name", CHECKED)
-@pytest.mark.parametrize("damage", ["missing", "empty", "truncated", "another run's"])
-def test_damaged_files_are_named(copy, name, damage):
+@pytest.mark.parametrize("damage", ["missing", "empty", "truncated", "changed", "a FIFO"])
+def test_a_damaged_file_is_named(copy, name, damage):
     content = (copy / name).read_bytes()
     (copy / name).unlink()
-    if damage != "missing":
-        (copy / name).write_bytes({"empty": b"", "truncated": content[:-20]}.get(damage, content.replace(b"2", b"3")))
-    with pytest.raises(InputError, match=rf"{re.escape(name)} is missing or damaged") as refusal:
-        read_run(copy)
-    assert "\n" not in str(refusal.value)
+    if damage == "a FIFO":
+        os.mkfifo(copy / name)
+    elif damage != "missing":
+        changed = bytes([content[0] ^ 1]) + content[1:]
+        damaged = {"empty": b"", "truncated": content[:-20], "changed": changed}[damage]
+        (copy / name).write_bytes(damaged)
+    assert f"{copy / name} is missing or damaged" in refusal(read_run, copy)
 
 
-@pytest.mark.parametrize("seed", range(8))
-@pytest.mark.parametrize("name", CHECKED)
-def test_mutated_files_are_refused_in_one_line(copy, name, seed):
-    content = (copy / name).read_bytes()
-    (copy / name).write_bytes(mutated(content, random.Random(seed)))
-    with pytest.raises(InputError) as refusal:
-        read_run(copy)
-    assert "\n" not in str(refusal.value)
-    assert str(copy) in str(refusal.value)
+@pytest.mark.parametrize("name", ["SHA256SUMS", "checkpoint.pt"])
+def test_a_fifo_is_no_file_of_a_run(name, tmp_path, small):
+    os.mkfifo(tmp_path / name)
+    assert str(tmp_path) in refusal(read_run, tmp_path)
+    refusal(read_checkpoint, tmp_path)
+    refusal(train_run, tmp_path, Training(QUICK, small))
 
 
-@pytest.mark.parametrize(
-    "name, content",
-    [
-        *(
-            ("config.json", content)
-            for content in (b"", b"[1, 2]", b"\xff\xfe\0", b"[" * 100_000, b'{"model": "os:system"}')
-        ),
-        *(("metrics.json", b"{"), ("history.csv", b"\xff\xfe\0"), ("history.csv", b"epoch,lr\n1,x\n")),
-        *(("model.safetensors", b""), ("model.safetensors", b"\xff" * 400)),
-    ],
-)
-def test_foreign_files_with_right_checksums_are_refused_in_one_line(copy, name, content):
+CONFIGS = [
+    *(b"", b"[1, 2]", b"null", b"\xff\xfe\0", b"[" * 100_000, b"{", b'{"model": "os:abort"}'),
+    *({"model": []}, {"model": "os:abort"}, {"withheld": None}, {"withheld": ["x"]}),
+    *({"withheld": [[1, 2, 3]]}, {"withheld": [[1.5, 2]]}, {"seed": "x"}, {"settings": []}),
+    *({"recipe": {}}, {"dataset": 5}, {"fold": "0"}, {"epochs": 1.5}, {"deterministic": "no"}),
+]
+METRICS = [b"{", b"[]", b"\xff", {"parameters": "x"}, {"parameters": None}, {"epochs": []}]
+HISTORIES = [b"\xff\xfe\0", b"epoch,lr\n1\n", b"epoch\n1,2,3\n", b"epoch\n" + b"1" * 200_000]
+WEIGHTS = [b"", b"\xff" * 400, b"\x02\0\0\0\0\0\0\0{}"]
+LIES = [
+    *(("config.json", content) for content in CONFIGS),
+    *(("metrics.json", content) for content in METRICS),
+    *(("history.csv", content) for content in HISTORIES),
+    *(("model.safetensors", content) for content in WEIGHTS),
+]
+
+
+@pytest.mark.parametrize(("name", "content"), LIES, ids=lambda value: str(value)[:40])
+def test_files_that_lie_under_right_checksums_are_refused_in_one_line(copy, name, content):
+    if isinstance(content, dict):
+        before = json.loads((copy / name).read_bytes())
+        content = json.dumps({**before, **content}).encode()
     (copy / name).write_bytes(content)
-    files.write_sums(copy)
-    with pytest.raises(InputError) as refusal:
-        read_run(copy)
-    assert "\n" not in str(refusal.value)
-    assert str(copy) in str(refusal.value)
-
-
-def test_weights_are_never_unpickled(copy):
-    torch.save({"weight": Evil()}, copy / "model.safetensors")
-    files.write_sums(copy)
-    with pytest.raises(InputError):
-        read_run(copy)
-    assert not Evil.done
-
-
-def test_no_run(tmp_path):
-    for place in (tmp_path, tmp_path / "nosuch"):
-        with pytest.raises(InputError, match="is not a run folder"):
-            read_run(place)
-
-
-def test_an_unfinished_run_says_how_to_go_on(unfinished):
-    with pytest.raises(InputError, match=f"unfinished run: go on with train --resume {unfinished}"):
-        read_run(unfinished)
-    with pytest.raises(InputError, match=f"go on with --resume {unfinished}, or --force"):
-        make_folder(unfinished, "adder")
-
-
-# The checkpoint.
-
-
-@pytest.mark.parametrize(
-    "name, changes",
-    [
-        ("adder", {}),  # one cycle, augmentation
-        ("adder", {"averaging": "swa", "optimizer": "Adam", "optimizer_options": {}}),
-        ("cascade", {}),  # fixed numbers, dropout
-        ("shared-trunk", {"averaged_share": 0.5}),  # dropout, an average that has begun
-    ],
-)
-def test_a_resumed_training_ends_as_the_uninterrupted_one(tmp_path, few, name, changes, monkeypatch, without_figures):
-    recipe = replace(RECIPES[name], epochs=3, batch_size=80, **changes)
-    whole = train_run(tmp_path / "whole", recipe, few, seed=4, quiet=True)
-    interrupt(tmp_path / "run", recipe, few, monkeypatch, seed=4)
-    torch.rand(7)
-    run = train_run(tmp_path / "run", recipe, few, seed=4, quiet=True, resume=True)
-    assert run.history == whole.history
-    assert weights(run.model) == weights(whole.model)
-    for file in CHECKED:
-        if file != "metrics.json":  # which holds the seconds
-            assert (tmp_path / "run" / file).read_bytes() == (tmp_path / "whole" / file).read_bytes()
-    assert not (tmp_path / "run" / "checkpoint.pt").exists()
-    assert run.metrics["train_seconds"] > 0
-
-
-def test_a_resumed_fine_tuning_goes_on_from_its_own_weights(tmp_path, few, quick, monkeypatch, without_figures):
-    initial = load_pretrained()
-    whole = train_run(tmp_path / "whole", quick, few, model=initial, quiet=True)
-    interrupt(tmp_path / "run", quick, few, monkeypatch, model=initial)
-    run = train_run(tmp_path / "run", quick, few, quiet=True, resume=True)
-    assert weights(run.model) == weights(whole.model)
-    assert run.config["fine_tuned"]
-
-
-def test_a_checkpoint_holds_no_state_of_generators(unfinished):
-    checkpoint = read_checkpoint(unfinished)
-    assert set(checkpoint) == {"model", "optimizer", "scheduler", "average", "clock", "history", "config"}
-    assert len(checkpoint["history"]) == 1
-    size = len(torch.get_rng_state())
-
-    def tensors(value):
-        if isinstance(value, torch.Tensor):
-            yield value
-        for part in value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ():
-            yield from tensors(part)
-
-    assert all(tensor.dtype != torch.uint8 and tensor.numel() != size for tensor in tensors(checkpoint))
-
-
-def test_a_run_goes_on_only_with_its_own_settings_and_data(unfinished, few, quick):
-    before = contents(unfinished)
-    other = Data("digits", few.test, few.train)
-    for recipe, data, settings, name in (
-        (quick, few, {"seed": 1}, "seed"),
-        (quick, few, {"withheld": [(1, 2)]}, "withheld"),
-        (replace(quick, lr=0.2), few, {}, "lr"),
-        (replace(quick, epochs=3), few, {}, "epochs"),
-        (replace(quick, model=RECIPES["cascade"].model), few, {}, "model"),
-        (quick, other, {}, "data_sha256"),
-    ):
-        with pytest.raises(InputError, match=f"whose {name} differs"):
-            train_run(unfinished, recipe, data, **settings, quiet=True, resume=True)
-    assert contents(unfinished) == before
-
-
-@pytest.mark.parametrize("name, value", [("threads", 64), ("device", "cuda"), ("world_size", 2)])
-def test_going_on_with_another_machine_warns_in_one_line(
-    tmp_path, few, quick, name, value, monkeypatch, without_figures
-):
-    with monkeypatch.context() as patch:
-        patch.setattr(folder, "run_config", lambda *a, **k: run_config(*a, **k) | {name: value})
-        interrupt(tmp_path, quick, few, monkeypatch)
-    now = run_config(quick, few)[name]
-    with pytest.warns(UserWarning) as warned:
-        run = train_run(tmp_path, quick, few, quiet=True, resume=True)
-    assert [str(warning.message) for warning in warned] == [
-        f"going on with {name} {now} for {value}: the weights will not be the same bit for bit"
-    ]
-    assert len(run.history) == 2
-
-
-@pytest.mark.parametrize("seed", range(12))
-def test_a_mutated_checkpoint_is_always_noticed(unfinished, seed):
-    path = unfinished / "checkpoint.pt"
-    path.write_bytes(mutated(path.read_bytes(), random.Random(seed)))
-    with pytest.raises(InputError, match=rf"{re.escape(str(path))} is damaged.*--force") as refusal:
-        read_checkpoint(unfinished)
-    assert "\n" not in str(refusal.value)
-
-
-@pytest.mark.parametrize("name", ["checkpoint.pt", "model.safetensors"])
-def test_a_file_that_cannot_be_read_is_not_called_damaged(unfinished, copy, name, monkeypatch):
-    plain = Path.read_bytes
-
-    def read_bytes(path):
-        if path.name == name:
-            raise PermissionError(13, "Permission denied", str(path))
-        return plain(path)
-
-    monkeypatch.setattr(Path, "read_bytes", read_bytes)
-    with pytest.raises(PermissionError):
-        read_checkpoint(unfinished) if name == "checkpoint.pt" else read_run(copy)
-
-
-def test_a_checkpoint_never_unpickles_objects(tmp_path):
-    content = io.BytesIO()
-    torch.save({"config": Evil()}, content)
-    signed = content.getvalue() + hashlib.sha256(content.getvalue()).digest()
-    (tmp_path / "checkpoint.pt").write_bytes(signed)
-    with pytest.raises(InputError, match="is no checkpoint of a run"):
-        read_checkpoint(tmp_path)
-    assert not Evil.done
+    sign(copy)
+    assert str(copy) in refusal(read_run, copy)
 
 
 class Evil:
     """Leaves a trace where it is unpickled."""
 
-    done: ClassVar[list] = []
+    done: list[int] = []  # noqa: RUF012
 
     def __reduce__(self):
         return Evil.done.append, (1,)
 
 
-def test_a_checkpoint_that_cannot_be_written_stops_the_training_and_leaves_the_last(
-    unfinished, few, quick, monkeypatch
-):
-    before = contents(unfinished)
+def checkpoint_of(content: object) -> bytes:
+    """Return a checkpoint with a right checksum, whatever it holds."""
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    return buffer.getvalue() + hashlib.sha256(buffer.getvalue()).digest()
 
-    def full(descriptor):
-        raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(files.os, "fsync", full)
-    with pytest.raises(OSError, match="No space left on device"):
-        train_run(unfinished, quick, few, quiet=True, resume=True)
-    assert contents(unfinished) == before
+def test_nothing_is_unpickled(copy, unfinished):
+    torch.save({"weight": Evil()}, copy / "model.safetensors")
+    sign(copy)
+    refusal(read_run, copy)
+    (unfinished / "checkpoint.pt").write_bytes(checkpoint_of({"config": Evil()}))
+    assert "is no checkpoint of this version" in refusal(read_checkpoint, unfinished)
+    assert not Evil.done
+
+
+def test_a_checkpoint_that_does_not_fit_is_refused_in_one_line(unfinished, small):
+    path = unfinished / "checkpoint.pt"
+    state = read_checkpoint(unfinished)
+    other_config = {**state["config"], "withheld": [["os", "abort"]]}
+    for change in (
+        {"model": {}},
+        {"model": []},
+        {"optimizer": {"state": {}}},
+        {"optimizer": 5},
+        {"scheduler": None},
+        {"history": "abc"},
+        {"history": [{"seconds": "x"}]},
+        {"config": None},
+        {"config": other_config},
+        {"version": 1, "config": {"model": "os:abort"}},
+    ):
+        path.write_bytes(checkpoint_of({**state, **change}))
+        assert "checkpoint" in refusal(train_run, unfinished, Training(QUICK, small), resume=True)
+    for content in (b"", b"x" * 31, b"x" * 500, path.read_bytes()[:-1], checkpoint_of([])):
+        path.write_bytes(content)
+        assert str(path) in refusal(train_run, unfinished, Training(QUICK, small), resume=True)

@@ -1,273 +1,319 @@
-"""MNIST and the bundled digits: where they are looked for, downloaded, checked and divided."""
+"""MNIST, the bundled digits and files: where they are looked for, downloaded, checked, divided."""
 
 import gzip
 import hashlib
-import socket
+import shutil
 import struct
-import threading
 import warnings
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torchvision.datasets import MNIST
 
-from mnist_adder import sources
-from mnist_adder.checks import InputError
-from mnist_adder.data import MEAN, STD, AdderDataset, Split
+from mnist_adder.data import AdderDataset, Split
+from mnist_adder.errors import InputError
 from mnist_adder.sources import FOLDS, MNIST_SHA256, load_data, mnist_layout
 
-DOWNLOAD = MNIST.download  # as it is before conftest.py switches it off
+NAMES = list(MNIST_SHA256)
 
 
 def marked(count: int) -> Split:
-    """Images that can be told apart: every pixel of image i is i."""
+    """Return images that can be told apart: every pixel of image i is i."""
     images = torch.arange(count, dtype=torch.uint8)[:, None, None].expand(-1, 28, 28).clone()
     return Split(images, torch.arange(count) % 10)
 
 
-def write_mnist(root: Path, train: int = 48, test: int = 12) -> dict[str, str]:
-    """Files of MNIST's format with few images; returns their SHA-256."""
-    raw = root / "MNIST" / "raw"
+def write_mnist(raw: Path) -> None:
+    """Write files of MNIST's format with 48 + 12 images."""
     raw.mkdir(parents=True)
-    for prefix, count in (("train", train), ("t10k", test)):
-        images, classes = marked(count)
+    for prefix, count in (("train", 48), ("t10k", 12)):
+        images, digits = marked(count)
         header = struct.pack(">4i", 0x803, count, 28, 28)
         (raw / f"{prefix}-images-idx3-ubyte").write_bytes(header + images.numpy().tobytes())
         header = struct.pack(">2i", 0x801, count)
-        (raw / f"{prefix}-labels-idx1-ubyte").write_bytes(header + classes.byte().numpy().tobytes())
-    return {name: hashlib.sha256((raw / name).read_bytes()).hexdigest() for name in MNIST_SHA256}
+        (raw / f"{prefix}-labels-idx1-ubyte").write_bytes(header + bytes(digits.tolist()))
 
 
 @pytest.fixture
-def small_mnist(tmp_path, monkeypatch):
+def folder(tmp_path, monkeypatch) -> Path:
     """A folder with 48 + 12 images that passes for MNIST's."""
-    for name, checksum in write_mnist(tmp_path).items():
+    raw = tmp_path / "mine" / "MNIST" / "raw"
+    write_mnist(raw)
+    for name in NAMES:
+        checksum = hashlib.sha256((raw / name).read_bytes()).hexdigest()
         monkeypatch.setitem(MNIST_SHA256, name, checksum)
-    return tmp_path
+    return tmp_path / "mine"
+
+
+@pytest.fixture(autouse=True)
+def unreachable(monkeypatch):
+    """An unreachable network, without its time-outs."""
+    refuse_download(monkeypatch, "<urlopen error [Errno -2] Name or service not known>")
+
+
+def refuse_download(monkeypatch, reason: str) -> None:
+    """Let a download fail as torchvision's do, after half of a file."""
+
+    def download(mnist):
+        raw = Path(mnist.raw_folder)
+        raw.mkdir(parents=True)
+        (raw / NAMES[0]).write_bytes(b"half")
+        raise RuntimeError(f"Error downloading {NAMES[0]}.gz:\nTried https://x/, got:\n{reason}\n")
+
+    monkeypatch.setattr(MNIST, "download", download)
+
+
+def refusal(*arguments, **settings) -> str:
+    """Return the one line with which `load_data` refuses."""
+    with warnings.catch_warnings(), pytest.raises(InputError) as refused:
+        warnings.simplefilter("error")  # no change to another source either
+        load_data(*arguments, **settings)
+    assert "\n" not in str(refused.value)
+    return str(refused.value)
+
+
+# MNIST.
 
 
 @pytest.mark.parametrize("source", ["mnist", "auto"])
-@pytest.mark.parametrize("through", ["argument", "environment", "default"])
-def test_mnist_is_found(small_mnist, monkeypatch, source, through):
+@pytest.mark.parametrize("through", ["argument", "environment", "default", "~"])
+def test_mnist_is_found(folder, monkeypatch, source, through):
     monkeypatch.delenv("MNIST_ADDER_DATA", raising=False)
+    monkeypatch.setenv("HOME", str(folder.parent))
     if through == "environment":
-        monkeypatch.setenv("MNIST_ADDER_DATA", str(small_mnist))
+        monkeypatch.setenv("MNIST_ADDER_DATA", "~/mine")
     elif through == "default":
-        (small_mnist / "elsewhere").mkdir()
-        (small_mnist / "elsewhere" / "data").symlink_to(small_mnist)
-        monkeypatch.chdir(small_mnist / "elsewhere")
-    data = load_data(source, small_mnist if through == "argument" else None)
+        folder.rename(folder.parent / "data")
+        monkeypatch.chdir(folder.parent)
+    data = load_data(source, {"argument": folder, "~": "~/mine"}.get(through))
     assert (data.source, data.split) == ("mnist", "test")
     for split, count in ((data.train, 48), (data.test, 12)):
         assert torch.equal(split.images, marked(count).images)
         assert torch.equal(split.digits, marked(count).digits)
-        AdderDataset(*split)  # accepts them
 
 
-@pytest.mark.parametrize("packed", [["train-images-idx3-ubyte"], [*MNIST_SHA256]])
-def test_packed_files_are_read_as_they_are(small_mnist, packed):
-    raw = small_mnist / "MNIST" / "raw"
+@pytest.mark.parametrize("packed", [NAMES[:1], NAMES])
+def test_packed_files_are_read_as_they_are(folder, packed):
+    raw = folder / "MNIST" / "raw"
     for name in packed:
         (raw / f"{name}.gz").write_bytes(gzip.compress((raw / name).read_bytes()))
         (raw / name).unlink()
-    names = sorted(path.name for path in raw.iterdir())
-    data = load_data("mnist", small_mnist)
+    names = sorted(raw.iterdir())
+    data = load_data("mnist", folder)
     assert torch.equal(data.train.images, marked(48).images)
     assert torch.equal(data.test.digits, marked(12).digits)
-    assert sorted(path.name for path in raw.iterdir()) == names  # nothing is unpacked
+    assert sorted(raw.iterdir()) == names  # nothing is unpacked
 
 
-def test_real_mnist(mnist_dir):
-    data = load_data("mnist", mnist_dir)
-    assert (len(data.train.digits), len(data.test.digits)) == (60_000, 10_000)
-    assert data.train.digits[:10].tolist() == [5, 0, 4, 1, 9, 2, 1, 3, 1, 4]
-    values = torch.arange(256).double() / 255
-    shares = data.train.images.flatten().bincount(minlength=256) / data.train.images.numel()
-    mean = (shares * values).sum()
-    std = (shares * (values - mean) ** 2).sum().sqrt()
-    assert (mean.item(), std.item()) == pytest.approx((MEAN, STD), abs=1e-4)
+def test_a_packed_file_is_unpacked_no_further_than_mnists_size(folder, monkeypatch):
+    path = folder / "MNIST" / "raw" / NAMES[0]
+    content = path.read_bytes()
+    path.unlink()
+    with gzip.open(f"{path}.gz", "wb", compresslevel=1) as bomb:
+        for _ in range(60):
+            bomb.write(bytes(1_000_000))
+    read = []
+    plain = gzip.GzipFile.read
+
+    def counted(file, size=-1):
+        read.append(len(plain(file, size)))
+        return content
+
+    monkeypatch.setattr(gzip.GzipFile, "read", counted)
+    load_data("mnist", folder)
+    assert read == [47_040_017]
 
 
-def test_validation_folds_cover_the_training_set_without_overlap(small_mnist):
+@pytest.mark.parametrize("source", ["mnist", "auto"])
+@pytest.mark.parametrize("damage", ["truncated", "empty", "foreign", "packed"])
+@pytest.mark.parametrize("name", [NAMES[0], NAMES[3]])
+def test_damaged_files_are_an_error(folder, source, damage, name):
+    path = folder / "MNIST" / "raw" / name
+    content = path.read_bytes()
+    if damage == "packed":
+        path.unlink()
+        path.with_name(f"{name}.gz").write_bytes(gzip.compress(content)[:-9])
+    else:
+        damaged = {"truncated": content[:-1], "empty": b"", "foreign": bytes(len(content))}
+        path.write_bytes(damaged[damage])
+    assert name in refusal(source, folder)
+
+
+@pytest.mark.parametrize("source", ["mnist", "auto"])
+def test_a_missing_file_among_others_is_an_error(folder, source):
+    (folder / "MNIST" / "raw" / NAMES[2]).unlink()
+    assert f"lacks {NAMES[2]}" in refusal(source, folder)
+
+
+@pytest.mark.parametrize(
+    "reason",
+    [
+        "HTTP Error 403: Forbidden",
+        "<urlopen error [SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed>",
+    ],
+)
+def test_a_failed_download_says_why_and_what_is_expected_where(tmp_path, monkeypatch, reason):
+    refuse_download(monkeypatch, reason)
+    message = refusal("mnist", tmp_path / "new")
+    for part in (reason, str(tmp_path / "new" / "MNIST" / "raw"), *NAMES, "train-images.idx3"):
+        assert part in message
+    assert [path for path in tmp_path.rglob("*") if not path.is_dir()] == []
+
+
+@pytest.mark.parametrize("error", [OSError(30, "Read-only file system"), PermissionError(13, "No")])
+def test_a_folder_that_cannot_be_written_to_is_said(tmp_path, monkeypatch, error):
+    def refuse(*_, **__):
+        raise error
+
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    assert error.strerror in refusal("mnist", tmp_path / "new")
+
+
+def test_a_flat_folder_gets_the_names_that_are_expected(folder):
+    raw = folder / "MNIST" / "raw"
+    message = refusal("mnist", raw)
+    assert str(raw / "MNIST" / "raw") in message
+    assert all(name in message for name in NAMES)
+
+
+def test_a_download_fills_a_missing_folder(folder, tmp_path, monkeypatch):
+    source = folder / "MNIST" / "raw"
+    monkeypatch.setattr(MNIST, "download", lambda mnist: shutil.copytree(source, mnist.raw_folder))
+    data = load_data("auto", tmp_path / "new" / "data")
+    assert (data.source, len(data.train.digits)) == ("mnist", 48)
+    raw = tmp_path / "new" / "data" / "MNIST" / "raw"
+    assert sorted(path.name for path in raw.iterdir()) == sorted(NAMES)
+
+
+def test_auto_falls_back_with_one_warning(tmp_path):
+    with pytest.warns(UserWarning, match="BUNDLED DIGITS") as warned:
+        data = load_data("auto", tmp_path / "none")
+    assert len(warned) == 1
+    assert data.source == "digits"
+    assert "\n" not in str(warned[0].message)
+
+
+# Folds.
+
+
+def test_the_folds_cover_the_training_set_without_overlap(folder):
     tested = []
     for fold in range(FOLDS):
-        data = load_data("mnist", small_mnist, validate=fold)
-        kept, held_out = (split.images[:, 0, 0].tolist() for split in (data.train, data.test))
+        data = load_data("mnist", folder, validate=fold)
+        kept = data.train.images[:, 0, 0].tolist()
+        held_out = data.test.images[:, 0, 0].tolist()
         assert (data.fold, data.split) == (fold, "validation")
         assert sorted(kept + held_out) == list(range(48))
         tested += held_out
     assert sorted(tested) == list(range(48))
 
 
-def test_validation_never_opens_the_test_files(small_mnist):
-    for path in (small_mnist / "MNIST" / "raw").glob("t10k-*"):
-        path.write_bytes(b"")  # whoever reads it fails
-    assert len(load_data("mnist", small_mnist, validate=3).test.digits) == 4
-    with pytest.raises(InputError):
-        load_data("mnist", small_mnist)
+@pytest.mark.parametrize("fold", [-1, FOLDS, "x"])
+def test_a_fold_that_is_not_there(fold):
+    assert "choose one of 0…11" in refusal("digits", validate=fold)
 
 
-def test_validation_leaves_the_digits_test_set_out(digits):
-    test_images, train_images = (
-        {bytes(image.numpy()) for image in split.images} for split in (digits.test, digits.train)
-    )
-    data = load_data("digits", validate=0)
-    for split in (data.train, data.test):
-        images = {bytes(image.numpy()) for image in split.images}
-        assert images <= train_images
-        assert not images & (test_images - train_images)
-    assert len(data.train.digits) + len(data.test.digits) == len(digits.train.digits)
+def test_an_unknown_source():
+    assert "choose auto, mnist, digits or a file .npz" in refusal("emnist")
 
 
-def test_digits_split_is_fixed_balanced_and_80_to_20(digits):
+# The bundled digits.
+
+
+def test_the_digits_split_is_fixed_balanced_and_80_to_20():
+    data = load_data("digits")
     again = load_data("digits")
-    for split, other in ((digits.train, again.train), (digits.test, again.test)):
+    for split, other in ((data.train, again.train), (data.test, again.test)):
         assert torch.equal(split.images, other.images)
         assert torch.equal(split.digits, other.digits)
         AdderDataset(*split)  # accepts them
-    assert digits.source == "digits"
-    assert (len(digits.train.digits), len(digits.test.digits)) == (1437, 360)
-    counts = digits.test.digits.bincount(minlength=10)
+    assert (len(data.train.digits), len(data.test.digits)) == (1437, 360)
+    counts = data.test.digits.bincount(minlength=10)
     assert (counts.min(), counts.max()) == (35, 37)
 
 
-def test_auto_falls_back_with_a_warning(tmp_path, digits):
-    with pytest.warns(UserWarning, match="BUNDLED DIGITS") as warned:
-        data = load_data("auto", tmp_path / "none")
-    assert len(warned) == 1
-    assert data.source == "digits"
-    assert torch.equal(data.train.images, digits.train.images)
-
-
-def test_mnist_that_cannot_be_had_is_an_error_of_one_line(tmp_path):
-    with pytest.raises(InputError) as refusal:
-        load_data("mnist", tmp_path / "none")
-    assert str(tmp_path / "none") in str(refusal.value)
-    assert "--data digits" in str(refusal.value)
-    assert "\n" not in str(refusal.value)
-
-
-# Downloads.
-
-
-@pytest.mark.parametrize("folder", ["new", "new/and/deep", "existing"])
-def test_a_failed_download_leaves_nothing_behind(tmp_path, folder, monkeypatch):
-    def break_off(mnist):
-        (tmp_path / "called").touch()
-        raw = Path(mnist.raw_folder)
-        raw.mkdir(parents=True)
-        (raw / "train-images-idx3-ubyte").write_bytes(b"half")
-        raise RuntimeError("Error downloading")
-
-    monkeypatch.setattr(MNIST, "download", break_off)
-    (tmp_path / "existing").mkdir()
-    with pytest.raises(InputError):
-        load_data("mnist", tmp_path / folder)
-    (tmp_path / "called").unlink()  # it did try
-    assert [path.name for path in tmp_path.rglob("*")] == ["existing"]
-
-
-def test_a_download_fills_a_missing_folder(tmp_path, monkeypatch):
-    def download(mnist):
-        for name, checksum in write_mnist(Path(mnist.root)).items():
-            monkeypatch.setitem(MNIST_SHA256, name, checksum)
-
-    monkeypatch.setattr(MNIST, "download", download)
-    data = load_data("auto", tmp_path / "new" / "data")
-    assert (data.source, len(data.train.digits)) == ("mnist", 48)
-    files = {path.name for path in tmp_path.rglob("*") if path.is_file()}
-    assert files == set(MNIST_SHA256)
-
-
-@pytest.fixture
-def serve(monkeypatch):
-    """Makes MNIST's only mirror a local server that answers with given bytes, and then with nothing more."""
-    connections = []
-    with socket.create_server(("127.0.0.1", 0)) as server:
-
-        def begin(answer: bytes) -> None:
-            def listen() -> None:
-                connection, _ = server.accept()
-                connections.append(connection)  # stays open
-                connection.recv(4096)
-                connection.sendall(answer)
-
-            threading.Thread(target=listen, daemon=True).start()
-
-        monkeypatch.setattr(MNIST, "download", DOWNLOAD)
-        monkeypatch.setattr(MNIST, "mirrors", [f"http://127.0.0.1:{server.getsockname()[1]}/"])
-        monkeypatch.setattr(sources, "TIMEOUT", 0.2)
-        yield begin
-        for connection in connections:
-            connection.close()
-
-
-HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 9912422\r\n\r\n"
-
-
-@pytest.mark.parametrize("answer", [b"", HEAD, HEAD + b"some bytes", b"not HTTP\r\n\r\n"], ids=repr)
-def test_a_server_that_falls_silent_ends_the_download(tmp_path, serve, answer):
-    serve(answer)
-    with pytest.raises(InputError, match="cannot be downloaded"):
-        load_data("mnist", tmp_path)
-    assert [*tmp_path.iterdir()] == []
-    assert socket.getdefaulttimeout() is None
-
-
-# Files that are not MNIST's.
-
-
-@pytest.mark.parametrize("source", ["mnist", "auto"])
-@pytest.mark.parametrize("damage", ["truncated", "empty", "foreign", "packed"])
-@pytest.mark.parametrize("name", ["train-images-idx3-ubyte", "t10k-labels-idx1-ubyte"])
-def test_damaged_files_are_an_error(small_mnist, source, damage, name):
-    path = small_mnist / "MNIST" / "raw" / name
-    content = path.read_bytes()
-    if damage == "packed":
-        path.unlink()
-        path.with_name(f"{name}.gz").write_bytes(gzip.compress(content)[:-9])
-    else:
-        path.write_bytes({"truncated": content[:-1], "empty": b"", "foreign": bytes(len(content))}[damage])
-    with warnings.catch_warnings(), pytest.raises(InputError, match=name) as refusal:
-        warnings.simplefilter("error")  # no fallback either
-        load_data(source, small_mnist)
-    assert "\n" not in str(refusal.value)
-
-
-@pytest.mark.parametrize("source", ["mnist", "auto"])
-def test_a_missing_file_among_others_is_an_error(small_mnist, source):
-    (small_mnist / "MNIST" / "raw" / "t10k-images-idx3-ubyte").unlink()
-    with pytest.raises(InputError, match="lacks t10k-images-idx3-ubyte"):
-        load_data(source, small_mnist)
-
-
-@pytest.mark.parametrize("arguments", [{"source": "emnist"}, {"source": "digits", "validate": FOLDS}])
-def test_unknown_source_or_fold(arguments):
-    with pytest.raises(InputError, match="choose one of"):
-        load_data(**arguments)
-
-
-# The layout of the bundled digits.
-
-
 @pytest.mark.parametrize(("height", "width"), [(8, 8), (5, 10), (30, 12), (1, 7), (9, 1)])
-def test_mnist_layout(height, width):
+def test_the_layout_is_mnists(height, width):
     torch.manual_seed(0)
     scan = torch.zeros(height + 6, width + 5)
     scan[4 : 4 + height, 2 : 2 + width] = 0.5 + torch.rand(height, width) / 2
     image = mnist_layout(scan)
     assert (image.dtype, image.shape) == (torch.uint8, (28, 28))
-    rows, columns = image.amax(1).nonzero(), image.amax(0).nonzero()
-    sides = [int(inked[-1] - inked[0]) + 1 for inked in (rows, columns)]
     scale = 20 / max(height, width)
-    assert sides == [max(1, round(height * scale)), max(1, round(width * scale))]
-    for dim in (1, 0):
+    for dim, side in ((1, height), (0, width)):
+        inked = image.amax(dim).nonzero()
+        assert int(inked[-1] - inked[0]) + 1 == max(1, round(side * scale))
         mass = image.double().sum(dim)
-        assert float((mass * torch.arange(28)).sum() / mass.sum()) == pytest.approx(14, abs=0.51)
+        centre = float((mass * torch.arange(28)).sum() / mass.sum())
+        assert centre == pytest.approx(14, abs=0.51)
 
 
-def test_layout_keeps_lopsided_ink_inside():
+def test_the_layout_keeps_lopsided_ink_inside():
     scan = torch.full((20, 20), 0.01)
     scan[0, 0] = 1
     assert (mnist_layout(scan) > 0).sum() == 400
+
+
+# Files of one's own.
+
+ARRAYS = {
+    "x_train": marked(48).images.numpy(),
+    "y_train": marked(48).digits.numpy().astype(np.uint8),
+    "x_test": marked(12).images.numpy(),
+    "y_test": marked(12).digits.numpy(),
+}
+
+
+@pytest.mark.parametrize("place", ["{}/a.npz", "~/a.npz"])
+def test_a_file_of_ones_own(tmp_path, monkeypatch, place):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    np.savez(tmp_path / "a.npz", **ARRAYS)
+    data = load_data(place.format(tmp_path))
+    assert torch.equal(data.train.images, marked(48).images)
+    assert torch.equal(data.test.digits, marked(12).digits)
+    assert (data.digit_classes, data.sum_classes) == (10, 19)
+    assert len(load_data(place.format(tmp_path), validate=2).train.digits) == 44
+
+
+def test_a_file_with_more_classes_and_colours(tmp_path):
+    images = np.zeros((30, 3, 32, 32), np.uint8)
+    labels = np.arange(30) % 15
+    np.savez(tmp_path / "a.npz", x_train=images, y_train=labels, x_test=images, y_test=labels)
+    data = load_data(tmp_path / "a.npz")
+    assert (data.digit_classes, data.sum_classes) == (15, 24)
+    assert data.train.images.shape == (30, 3, 32, 32)
+
+
+class Evil:
+    def __reduce__(self):
+        return Path.touch, (Path("evil"),)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        *({"x_train": None}, {"x_test": ARRAYS["x_test"] / 255}, {"y_train": ARRAYS["y_test"]}),
+        *(
+            {"y_test": ARRAYS["y_test"] / 2},
+            {"y_test": ARRAYS["y_test"] - 1},
+            {"x_test": np.ones(3)},
+        ),
+        *({"y_test": np.array([Evil()])}, {"x_test": np.zeros((12, 0, 28), np.uint8)}),
+    ],
+    ids=str,
+)
+def test_arrays_that_cannot_be_used_are_refused(tmp_path, monkeypatch, change):
+    monkeypatch.chdir(tmp_path)
+    arrays = {name: array for name, array in {**ARRAYS, **change}.items() if array is not None}
+    np.savez(tmp_path / "a.npz", **arrays)
+    assert "a.npz cannot be read, it needs x_train, y_train" in refusal(tmp_path / "a.npz")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.npz"]
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\3\4", b"\x93NUMPY", b"\x80\4N.", b"text"])
+def test_files_of_other_kinds_are_refused(tmp_path, content):
+    (tmp_path / "a.npz").write_bytes(content)
+    assert "cannot be read" in refusal(tmp_path / "a.npz")
+    assert "there is no file" in refusal(tmp_path / "b.npz")

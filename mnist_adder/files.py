@@ -1,0 +1,87 @@
+"""Files that are written whole, and their content: plain data, tables, weights."""
+
+import csv
+import io
+import json
+import os
+import secrets
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+from torch import nn
+
+from .checks import unwrapped
+from .errors import InputError
+
+PART = ".part"  # the ending of a file that is not whole yet
+
+
+def write(path: Path, content: bytes) -> None:
+    """Write a file whole: a reader finds the old file or the new one, never a part of it."""
+    # A random name, so that two writers never share a file; "x" follows no link.
+    part = path.with_name(f".{path.name}-{secrets.token_hex(8)}{PART}")
+    try:
+        with open(part, "xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def must_be_new(path: Path) -> None:
+    """Raise `InputError` if there is a file or a folder of this name."""
+    if os.path.lexists(path):
+        raise InputError(f"{path} is there already: choose another name")
+
+
+def as_json(content: Mapping[str, Any]) -> bytes:
+    """Return the content of a JSON file."""
+    return f"{json.dumps(content, indent=2)}\n".encode()
+
+
+def as_csv(rows: Sequence[Mapping[str, Any]]) -> bytes:
+    """Return a table with a column for each name in its rows."""
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    table = io.StringIO()
+    writer = csv.DictWriter(table, names, restval="nan", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return table.getvalue().encode()
+
+
+def read_csv(content: bytes) -> list[dict[str, Any]]:
+    """Return a table's rows, with numbers where they are numbers; raise `ValueError` for others."""
+    table = csv.DictReader(io.StringIO(content.decode()))
+    try:
+        return [{name: _number(cell) for name, cell in row.items()} for row in table]
+    except (TypeError, csv.Error) as error:  # a row is longer or shorter than the first
+        raise ValueError("its table is no table") from error
+
+
+def _number(cell: str) -> float | str:
+    try:
+        return float(cell)
+    except ValueError:
+        return cell
+
+
+def as_weights(model: nn.Module) -> bytes:
+    """Return the content of a safetensors file: a network's parameters and buffers."""
+    # A copy of each tensor, because safetensors refuses two names for one memory.
+    state = unwrapped(model).state_dict()
+    copies = {name: tensor.cpu().clone().contiguous() for name, tensor in state.items()}
+    return safetensors.torch.save(copies)
+
+
+def filled(network: nn.Module, weights: bytes, path: Path) -> nn.Module:
+    """Return a network with the weights of a safetensors file, in evaluation mode."""
+    try:
+        network.load_state_dict(safetensors.torch.load(weights))
+    except (RuntimeError, KeyError, ValueError, safetensors.SafetensorError) as error:
+        name = type(network).__name__
+        raise InputError(f"{path} does not hold the weights of this {name}") from error
+    return network.eval()

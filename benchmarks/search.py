@@ -15,7 +15,6 @@ first. A training that has its line in ``runs/search/my_candidates.csv`` is not 
 """
 
 import argparse
-import json
 import runpy
 import sys
 from collections.abc import Sequence
@@ -24,7 +23,7 @@ from statistics import fmean, stdev
 
 import torch
 
-from mnist_adder import Recipe, Training, fit, gpu_check, load_data
+from mnist_adder import Recipe, fit, gpu_check, load_data
 from mnist_adder.devices import device_name
 from mnist_adder.errors import InputError
 from mnist_adder.recipes import describe
@@ -34,46 +33,22 @@ from store import Row, read_table, write_table
 COLUMNS = ("candidate", "settings", "dataset", "fold", "machine", "joint", "digit", "seconds")
 
 
-def key_of(recipe: Recipe, dataset: str, fold: int, device: torch.device) -> Row:
-    """Return what tells a training from all others."""
-    return {
-        "candidate": recipe.name,
-        "settings": json.dumps({**recipe.settings(), "model": describe(recipe.model)}),
-        "dataset": dataset,
-        "fold": fold,
-        "machine": f"{device_name(device)}, torch {torch.__version__}",
-    }
-
-
-def measures(training: Training) -> Row:
-    """Return the accuracies on the fold that was left out, and the seconds."""
-    last = training.history[-1]
-    return {
-        "joint": last["test_joint_accuracy"],
-        "digit": last["test_digit_accuracy"],
-        "seconds": sum(row["seconds"] for row in training.history),
-    }
-
-
 def comparison(candidates: Sequence[Sequence[Row]]) -> list[Row]:
-    """Return a row for each candidate: its means, and the mean difference to the first one.
+    """Return a row for each candidate, given as its trainings on the folds: means in per cent.
 
-    Each candidate is given as its trainings, one a fold, in the same order. The error is the
-    standard error of the mean difference.
+    The difference is that to the first candidate, in points, with its standard error.
     """
     reference = candidates[0]
     rows = []
     for trainings in candidates:
         pairs = zip(trainings, reference, strict=True)
-        differences = [100 * (training["joint"] - other["joint"]) for training, other in pairs]
+        differences = [100 * (own["joint"] - other["joint"]) for own, other in pairs]
         count = len(differences)
         row = {
             "candidate": trainings[0]["candidate"],
-            "folds": count,
             "joint": 100 * fmean(training["joint"] for training in trainings),
             "difference": fmean(differences),
             "error": stdev(differences) / count**0.5 if count > 1 else float("nan"),
-            "digit": 100 * fmean(training["digit"] for training in trainings),
             "seconds": fmean(training["seconds"] for training in trainings),
         }
         rows.append(row)
@@ -105,12 +80,20 @@ def main() -> None:
     for fold in range(options.folds):
         data = load_data(options.data, validate=fold)
         for recipe in candidates:
-            key = key_of(recipe, options.data, fold, device)
+            key = {
+                "candidate": recipe.name,
+                "settings": str({**recipe.settings(), "model": describe(recipe.model)}),
+                "dataset": options.data,
+                "fold": fold,
+                "machine": f"{device_name(device)}, torch {torch.__version__}",
+            }
             done = read_table(path)
             row = next((row for row in done if key.items() <= row.items()), None)
             if row is None:
-                training = fit(recipe, data, device=device, seed=fold, quiet=True)
-                row = {**key, **measures(training)}
+                history = fit(recipe, data, device=device, seed=fold, quiet=True).history
+                row = {**key, "seconds": sum(epoch["seconds"] for epoch in history)}
+                row["joint"] = history[-1]["test_joint_accuracy"]
+                row["digit"] = history[-1]["test_digit_accuracy"]
                 write_table(path, [*done, row], COLUMNS)
             results[recipe.name].append(row)
         print(f"\nfolds 0–{fold}: joint accuracy, difference ± error in points, seconds")

@@ -13,56 +13,18 @@ import re
 import sys
 from collections.abc import Iterable
 from itertools import groupby
-from pathlib import Path
 from statistics import fmean, stdev
 
 from mnist_adder import evaluate, load_data, load_pretrained
 from store import RESULTS, ROOT, Row, read_table, write_text
 
-PAGES = (ROOT / "README.md", ROOT / "benchmarks/README.md")
-CARD = ROOT / "mnist_adder/weights/README.md"
+PAGES = (ROOT / "README.md", ROOT / "benchmarks" / "README.md")
+CARD = ROOT / "mnist_adder" / "weights" / "README.md"
 PART = re.compile(r"<!--(\w+)-->\n(.*?)<!--end-->", re.DOTALL)
 FIGURE = re.compile(r"\d+\.\d+ ?(?:%|s\b|ms\b|points\b|MB\b|×)")
-RECIPES = ("adder", "number-line", "speedrun")  # of the README's table
-
-
-def table(titles: Iterable[str], rows: Iterable[Iterable[object]], texts: int = 1) -> str:
-    """Return a Markdown table; all columns but the first `texts` are aligned to the right."""
-    titles = list(titles)
-    marks = ["---"] * texts + ["---:"] * (len(titles) - texts)
-    lines = [titles, marks, *rows]
-    return "\n".join(f"| {' | '.join(str(cell) for cell in line)} |" for line in lines)
-
-
-def trainings(withheld: int | None = None) -> dict[str, list[Row]]:
-    """Return the trainings on MNIST with so many pairs withheld, by recipe."""
-    rows = read_table(RESULTS / "trainings.csv")
-    rows = [row for row in rows if row["withheld"] == withheld and row["dataset"] == "mnist"]
-    return {name: list(group) for name, group in groupby(rows, lambda row: row["recipe"])}
-
-
-def bench(section: str) -> dict[str, Row]:
-    """Return a section's rows by name; none, if it is not measured."""
-    rows = read_table(RESULTS / "bench.csv")
-    return {row["what"]: row for row in rows if row["section"] == section}
-
-
-def measured_on(rows: Iterable[Row]) -> str:
-    """Return the hardware and versions behind some rows."""
-    machines = {f"{r['hardware']}, torch {r['torch']}, mnist_adder {r['version']}" for r in rows}
-    return "; ".join(sorted(machines))
-
-
-def mean(rows: Iterable[Row], name: str, scale: float = 100, places: int = 2) -> str:
-    """Return the mean of a column, with the standard deviation where there are several rows."""
-    values = [scale * row[name] for row in rows]
-    spread = f" ± {stdev(values):.{places}f}" if len(values) > 1 else ""
-    return f"{fmean(values):.{places}f}{spread}"
-
-
-def seeds_of(rows: list[Row]) -> str:
-    first = rows[0]["seed"]
-    return f"{first}–{rows[-1]['seed']}" if len(rows) > 1 else str(first)
+COUNTS = (20, 40, 60, 81)  # of withheld pairs
+RATIO = "system A's time by ours"  # a row of the bench
+TITLES = ["recipe", "parameters", "epochs", "seconds", "digit %", "sum %", "both (joint) %"]
 
 
 def headline() -> str:
@@ -70,110 +32,60 @@ def headline() -> str:
     adder = trainings(0)["adder"]
     speed = bench("headline")
     withheld = trainings(81)
-    line, mlp = (mean(withheld[name], "withheld_sum", places=1) for name in RECIPES[1::-1])
-    line = line.partition(" ")[0]
-    mlp = mlp.partition(" ")[0]
-    share = 1 / speed["system A's time by ours"]["median"]
     return (
-        f"* **{mean(adder, 'joint').partition(' ')[0]} %** of the test's pairs (image, number) get"
-        f" both answers right: `adder`, {adder[0]['parameters']:,} parameters.\n"
-        f"* **{speed['speedrun']['median']:.1f} s** of training on two CPU cores: `speedrun` is"
-        f" {passed(speed)} the best published accuracies, in 1/{1 / share:.0f} of a\n"
-        "  published system's time.\n"
-        f"* **{line} %** of the sums are right for the 81 of 100 pairs (digit, number) that the"
-        f" number line never met in training;\n  the usual MLP has {mlp} % right."
+        f"* **{mean(adder, 'joint'):.2f} %** of the test's pairs (image, number) get both answers"
+        f" right, with {adder[0]['parameters']:,} parameters (`adder`).\n"
+        f"* **{speed['speedrun']['median']:.1f} s** of training on two CPU cores bring `speedrun`"
+        f" {passed(speed)} the best published accuracies,\n  in"
+        f" 1/{speed[RATIO]['median']:.0f} of a published system's time.\n"
+        f"* **{mean(withheld['number-line'], 'withheld_sum'):.1f} %** of the sums are right for the"
+        " 81 of 100 pairs (digit, number) that the number line never met\n  in training. The"
+        f" usual MLP has {mean(withheld['adder'], 'withheld_sum'):.1f} % right."
     )
-
-
-def passed(rows: dict[str, Row]) -> str:
-    """Return whether `speedrun`, less two standard errors, is above the best published figures."""
-    published = read_table(RESULTS / "published.csv")
-    for part in ("digit", "sum"):
-        row = rows[f"speedrun, {part} accuracy"]
-        best = max(figures[part] for figures in published if isinstance(figures[part], float))
-        if row["mean"] - 2 * row["error"] <= best:
-            return "not above"
-    return "above"
 
 
 def recipes() -> str:
     """The README's table: our recipes beside the best published figures."""
-    ours = {name: rows for name, rows in trainings(0).items() if name in RECIPES}
-    titles = "recipe|parameters|epochs|seconds|digit %|sum %|both (joint) %".split("|")
-    lines = [accuracy_line(name, rows) for name, rows in ours.items()]
-    published = read_table(RESULTS / "published.csv")
-    lines += [published_line(row) for row in published if row["in_readme"]]
-    rows = [row for group in ours.values() for row in group]
-    note = f"Mean ± standard deviation over seeds {seeds_of(ours['adder'])}. {measured_on(rows)}."
-    return f"{table(titles, lines)}\n\n{note}"
-
-
-def accuracy_line(name: str, rows: list[Row]) -> list[object]:
-    """Return a recipe's line of a table."""
-    seconds = mean(rows, "seconds", scale=1, places=1 if rows[0]["seconds"] < 10 else 0)
-    accuracies = [mean(rows, part) for part in ("digit", "sum", "joint")]
-    return [f"`{name}`", f"{rows[0]['parameters']:,}", rows[0]["epochs"], seconds, *accuracies]
-
-
-def published_line(row: Row) -> list[object]:
-    """Return a published system's line."""
-    name = f"published {row['system']} (`{row['recipe']}`)"
-    return [name, row["parameters"], row["epochs"], "—", row["digit"], row["sum"], "—"]
+    names = ("adder", "number-line", "speedrun")
+    ours = {name: rows for name, rows in trainings(0).items() if name in names}
+    published = [row for row in read_table(RESULTS / "published.csv") if row["in_readme"]]
+    lines = [ours_line(*item) for item in ours.items()] + [published_line(row) for row in published]
+    note = "Mean ± standard deviation over the seeds"
+    return f"{table(TITLES, lines)}\n\n{note} {seeds(ours['adder'])}. {measured_on(ours)}."
 
 
 def all_recipes() -> str:
     """The table of ``make comparison``."""
     ours = trainings(0)
-    titles = "recipe|parameters|epochs|seconds|digit %|sum %|both (joint) %|seeds".split("|")
-    lines = [[*accuracy_line(name, rows), seeds_of(rows)] for name, rows in ours.items()]
-    lines += [
-        [*published_line(row), f"one; {row['measured']}"]
-        for row in read_table(RESULTS / "published.csv")
-    ]
-    rows = [row for group in ours.values() for row in group]
-    return f"{table(titles, lines)}\n\n{measured_on(rows)}."
+    lines = [[*ours_line(*item), seeds(item[1])] for item in ours.items()]
+    for row in read_table(RESULTS / "published.csv"):
+        lines.append([*published_line(row), row["measured"]])
+    return f"{table([*TITLES, 'seeds'], lines)}\n\n{measured_on(ours)}."
 
 
 def withheld() -> str:
     """The table of ``make withheld``: sums of pairs that training never met."""
-    titles = "withheld|recipe|seeds|withheld sums %|the least|shown sums %|in order|step error"
+    titles = ["withheld", "recipe", "seeds", "withheld sums %", "the least", "shown sums %"]
     lines = []
-    for count in (20, 40, 60, 81):
+    for count in COUNTS:
         for name, rows in trainings(count).items():
-            least = 100 * min(row["withheld_sum"] for row in rows)
-            line = [count, f"`{name}`", seeds_of(rows), mean(rows, "withheld_sum"), f"{least:.2f}"]
-            line.append(mean(rows, "shown_sum"))
-            if rows[0]["step_error"] is None:
-                line += ["", ""]
-            else:
-                ordered = sum(row["in_order"] for row in rows)
-                error = max(row["step_error"] for row in rows)
-                line += [f"{ordered} of {len(rows)}", f"{error:.3f}"]
+            least = min(100 * row["withheld_sum"] for row in rows)
+            shares = (spread(rows, "withheld_sum"), f"{least:.2f}", spread(rows, "shown_sum"))
+            line = [count, f"`{name}`", seeds(rows), *shares, "", ""]
+            if rows[0]["step_error"] is not None:
+                line[-2] = f"{sum(row['in_order'] for row in rows)} of {len(rows)}"
+                line[-1] = f"{max(row['step_error'] for row in rows):.3f}"
             lines.append(line)
-    return table(titles.split("|"), lines)
+    return table([*titles, "places in order", "error of a step"], lines)
 
 
 def adds() -> str:
     """The README's short form of that table."""
-    counts = (20, 40, 60, 81)
     lines = []
     for recipe, title in (("number-line", "number line"), ("adder", "MLP")):
-        shares = [mean(trainings(count)[recipe], "withheld_sum", places=1) for count in counts]
-        lines.append([title, *(f"{share.partition(' ')[0]} %" for share in shares)])
-    return table(["pairs withheld", *counts], lines)
-
-
-def gpu() -> str:
-    """The README's figures of a GPU."""
-    rows = bench("gpu")
-    joint = rows["adder, joint accuracy"]
-    return (
-        f"On an {rows['adder']['machine'].partition(' (')[0]}, `adder` takes"
-        f" {rows['adder']['median']:.0f} s (joint accuracy {joint['mean']:.2f} %,"
-        f" {joint['repeats']} seeds), `speedrun` {rows['speedrun']['median']:.1f} s and published"
-        f" system A\n{rows['system A']['median']:.0f} s. Such small operations take longer to"
-        " start than to do."
-    )
+        shares = [mean(trainings(count)[recipe], "withheld_sum") for count in COUNTS]
+        lines.append([title, *(f"{share:.1f} %" for share in shares)])
+    return table(["pairs withheld", *COUNTS], lines)
 
 
 def log() -> str:
@@ -181,46 +93,54 @@ def log() -> str:
     return f"```\n{(RESULTS / 'log.txt').read_text().strip()}\n```"
 
 
+def gpu() -> str:
+    """The README's figures of a GPU."""
+    rows = bench("gpu")
+    card = rows["adder"]["machine"].partition(" (")[0]
+    joint = rows["adder, joint accuracy"]
+    return (
+        f"On an {card}, `adder` takes {rows['adder']['median']:.0f} s (joint accuracy"
+        f" {joint['mean']:.2f} %, {joint['repeats']} seeds), `speedrun`"
+        f" {rows['speedrun']['median']:.1f} s and published system A\n"
+        f"{rows['system A']['median']:.0f} s. So small operations take longer to start than to do."
+    )
+
+
 def examples() -> str:
     """A line for each example: the first line of its docstring."""
     lines = []
     for path in sorted((ROOT / "examples").glob("*.py")):
-        about = (ast.get_docstring(ast.parse(path.read_text())) or "").partition("\n")[0]
-        lines.append(f"* [{path.name}](examples/{path.name}): {about}")
+        about = ast.get_docstring(ast.parse(path.read_text())) or ""
+        first = about.partition("\n")[0]
+        lines.append(f"* [{path.name}](examples/{path.name}): {first}")
     return "\n".join(lines)
 
 
 def speed() -> str:
-    """All sections of the bench."""
-    rows = read_table(RESULTS / "bench.csv")
+    """All that the bench measured."""
     lines = []
-    machines = []
-    for section, group in groupby(rows, lambda row: row["section"]):
-        group = list(group)
-        for row in group:
-            spread = f"{number(row['least'])}–{number(row['greatest'])}"
-            spread = spread if row["repeats"] > 1 else ""
-            value = f"{number(row['median'])} {row['unit']}"
-            lines.append([section, row["what"], value, spread, row["repeats"]])
-        machines.append((f"{group[0]['machine']}; mnist_adder {group[0]['version']}", section))
-    titles = ["section", "what", "median", "least–greatest", "repeats"]
-    notes = []
-    for machine, group in groupby(machines, lambda pair: pair[0]):
-        notes.append(f"{', '.join(section for _, section in group)}: {machine}.")
-    return "\n\n".join([table(titles, lines, texts=2), *notes])
-
-
-def number(value: float) -> str:
-    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+    notes = {}
+    for row in read_table(RESULTS / "bench.csv"):
+        value = f"{number(row['median'])} {row['unit']}"
+        extremes = f"{number(row['least'])} … {number(row['greatest'])}"
+        extremes = extremes if row["repeats"] > 1 else "once"
+        lines.append([row["section"], row["what"], value, extremes, row["repeats"]])
+        notes[row["section"]] = f"{row['machine']}; mnist_adder {row['version']}"
+    text = table(["section", "", "median", "least … greatest", "repeats"], lines, texts=2)
+    for machine in dict.fromkeys(notes.values()):
+        sections = [section for section, other in notes.items() if other == machine]
+        text += f"\n\n{', '.join(sections)}: {machine}."
+    rows = bench("headline")
+    low = ", ".join(f"{part} {least(rows, part):.3f} %" for part in ("digit", "sum"))
+    return f"{text}\n\nThe accuracies of `speedrun`, less two standard errors of the mean: {low}."
 
 
 def searches() -> str:
     """What was tried on folds: the change, and the difference in joint accuracy."""
-    rows = [row for row in read_table(RESULTS / "search.csv") if row["difference"] is not None]
-    lines = [
-        [row["recipe"], row["candidate"], row["folds"], f"{row['difference']:+.2f} ± {row['error']:.2f}"]
-        for row in rows
-    ]
+    lines = []
+    for row in read_table(RESULTS / "search.csv"):
+        difference = f"{row['difference']:+.2f} ± {row['error']:.2f}"
+        lines.append([f"`{row['recipe']}`", row["change"], row["folds"], difference])
     return table(["recipe", "change", "folds", "joint accuracy, points"], lines, texts=2)
 
 
@@ -235,46 +155,109 @@ def handwriting() -> str:
     return f"{table(['as', 'digits right'], lines)}\n\n{sentence}"
 
 
-PARTS = (
-    headline,
-    recipes,
-    all_recipes,
-    log,
-    withheld,
-    adds,
-    gpu,
-    examples,
-    speed,
-    searches,
-    handwriting,
-)
+PARTS = [headline, recipes, all_recipes, withheld, adds, log, gpu, examples]
+PARTS += [speed, searches, handwriting]
 
 
-def filled(page: Path) -> str:
+def trainings(withheld: int) -> dict[str, list[Row]]:
+    """Return the trainings on MNIST with so many pairs withheld, by recipe."""
+    rows = [row for row in read_table(RESULTS / "trainings.csv") if row["withheld"] == withheld]
+    return {name: list(group) for name, group in groupby(rows, lambda row: row["recipe"])}
+
+
+def bench(section: str) -> dict[str, Row]:
+    """Return the rows of a section of the bench, by what was measured."""
+    rows = read_table(RESULTS / "bench.csv")
+    return {row["what"]: row for row in rows if row["section"] == section}
+
+
+def least(rows: dict[str, Row], part: str) -> float:
+    """Return the mean accuracy of `speedrun` less two standard errors."""
+    row = rows[f"speedrun, {part} accuracy"]
+    return row["mean"] - 2 * row["error"]
+
+
+def passed(rows: dict[str, Row]) -> str:
+    """Return whether `speedrun` is above the best published figures, with this room."""
+    best = [row for row in read_table(RESULTS / "published.csv") if row["in_readme"]]
+    parts = ("digit", "sum")
+    above = all(least(rows, part) > max(row[part] for row in best) for part in parts)
+    return "above" if above else "NOT above"
+
+
+def measured_on(groups: dict[str, list[Row]]) -> str:
+    """Return the hardware and the versions behind some trainings."""
+    rows = [row for rows in groups.values() for row in rows]
+    places = [f"{r['hardware']}, torch {r['torch']}, mnist_adder {r['version']}" for r in rows]
+    return "; ".join(dict.fromkeys(places))
+
+
+def mean(rows: list[Row], name: str, scale: float = 100) -> float:
+    """Return the mean of a column, fractions in per cent."""
+    return scale * fmean(row[name] for row in rows)
+
+
+def spread(rows: list[Row], name: str, scale: float = 100, places: int = 2) -> str:
+    """Return the mean of a column, with the standard deviation where there are several rows."""
+    text = f"{mean(rows, name, scale):.{places}f}"
+    if len(rows) > 1:
+        text += f" ± {scale * stdev(row[name] for row in rows):.{places}f}"
+    return text
+
+
+def seeds(rows: list[Row]) -> str:
+    """Return the seeds of some trainings."""
+    return f"{rows[0]['seed']}–{rows[-1]['seed']}" if len(rows) > 1 else str(rows[0]["seed"])
+
+
+def ours_line(name: str, rows: list[Row]) -> list[object]:
+    """Return a recipe's line of a table."""
+    seconds = spread(rows, "seconds", scale=1, places=1 if rows[0]["seconds"] < 10 else 0)
+    accuracies = [spread(rows, part) for part in ("digit", "sum", "joint")]
+    return [f"`{name}`", f"{rows[0]['parameters']:,}", rows[0]["epochs"], seconds, *accuracies]
+
+
+def published_line(row: Row) -> list[object]:
+    """Return a published system's line."""
+    name = f"published {row['system']} (`{row['recipe']}`)"
+    return [name, row["parameters"], row["epochs"], "—", row["digit"], row["sum"], "—"]
+
+
+def number(value: float) -> str:
+    """Return a number with four digits."""
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+
+
+def table(titles: Iterable[object], lines: Iterable[Iterable[object]], texts: int = 1) -> str:
+    """Return a Markdown table; all columns but the first `texts` are aligned to the right."""
+    titles = list(titles)
+    marks = ["---"] * texts + ["---:"] * (len(titles) - texts)
+    return "\n".join(f"| {' | '.join(map(str, line))} |" for line in (titles, marks, *lines))
+
+
+def filled(text: str) -> str:
     """Return a page with all of its parts as measured."""
     parts = {part.__name__: part for part in PARTS}
-    fill = lambda found: f"<!--{found[1]}-->\n\n{parts[found[1]]()}\n\n<!--end-->"  # noqa: E731
-    return PART.sub(fill, page.read_text())
+    return PART.sub(lambda part: f"<!--{part[1]}-->\n\n{parts[part[1]]()}\n\n<!--end-->", text)
 
 
-def differences() -> list[str]:
+def page_differences() -> list[str]:
     """Return what the pages and the notebooks say that was not measured."""
     wrong = []
     for page in PAGES:
         text = page.read_text()
-        for old, new in zip(PART.finditer(text), PART.finditer(filled(page)), strict=True):
+        for old, new in zip(PART.finditer(text), PART.finditer(filled(text)), strict=True):
             if old[0] != new[0]:
                 wrong.append(f"{page}: the part {old[1]} is not as measured")
-        for figure in FIGURE.findall(PART.sub("", text)):
-            wrong.append(f"{page}: {figure} stands outside of all parts")
+        figures = FIGURE.findall(PART.sub("", text))
+        wrong += [f"{page}: {figure} stands outside of all parts" for figure in figures]
     published = read_table(RESULTS / "published.csv")
     known = {f"{row[part]} %" for row in published for part in ("digit", "sum", "product")}
     for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
         cells = json.loads(path.read_text())["cells"]
-        prose = "\n".join("".join(c["source"]) for c in cells if c["cell_type"] == "markdown")
-        for figure in FIGURE.findall(prose):
-            if figure not in known:
-                wrong.append(f"{path}: {figure} stands in the prose, but is no published figure")
+        prose = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown"]
+        others = set(FIGURE.findall("\n".join(prose))) - known
+        wrong += [f"{path}: {figure} is no published figure" for figure in sorted(others)]
     return wrong
 
 
@@ -282,17 +265,16 @@ def card_differences() -> list[str]:
     """Return what is wrong in the card of the package's weights, which are measured again."""
     metrics = evaluate(load_pretrained(), load_data("mnist")).metrics
     measured = [f"{metrics[f'{part}_accuracy']:.3%}" for part in ("digit", "sum", "joint")]
-    if re.findall(r"[\d.]+%", CARD.read_text()) == measured:
-        return []
-    return [f"{CARD}: the accuracies are not {', '.join(measured)}"]
+    same = re.findall(r"[\d.]+%", CARD.read_text()) == measured
+    return [] if same else [f"{CARD}: the accuracies are not {', '.join(measured)}"]
 
 
 def main() -> None:
     """Write all pages, or name what differs."""
     if "--check" in sys.argv:
-        sys.exit("\n".join(differences() + card_differences()) or None)
+        sys.exit("\n".join(page_differences() + card_differences()) or None)
     for page in PAGES:
-        write_text(page, filled(page))
+        write_text(page, filled(page.read_text()))
 
 
 if __name__ == "__main__":

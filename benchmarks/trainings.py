@@ -17,9 +17,9 @@ from torch import nn
 
 from mnist_adder import RECIPES, Recipe, __version__, load_data, pairs_to_withhold, runs
 from mnist_adder.errors import InputError
-from store import RESULTS, Row, read_table, write_table  # before published, whose folder it adds
+from store import RESULTS, Row, read_table, write_table
 
-import published  # isort: skip
+import published  # isort: skip  (store makes it found)
 
 ALL_RECIPES = {**RECIPES, **published.PUBLISHED_RECIPES}
 SEEDS = range(10, 15)

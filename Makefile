@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test notebook figures check-figures comparison withheld bench demo weights torture colab oldest
+.PHONY: run test notebook figures check-figures comparison withheld bench page weights torture colab oldest
 
 run: $(VENV)/.installed  ## train the default recipe into a new folder under runs/
 	$(BIN)/python -m mnist_adder train
@@ -17,55 +17,48 @@ notebook: $(VENV)/.tested  ## run the notebooks from top to bottom and keep thei
 	$(BIN)/jupyter nbconvert --to notebook --execute --inplace notebooks/*.ipynb
 	$(BIN)/jupyter nbconvert --to notebook --coalesce-streams --inplace notebooks/*.ipynb
 
-figures: $(VENV)/.tested runs/readme/config.json  ## draw the README's figures in images/
-	$(BIN)/python -m mnist_adder figures runs/readme --out images
-	rm images/confusion.png  # the README does not show it
-	$(BIN)/python benchmarks/screenshot.py images/demo.png
-	$(BIN)/python benchmarks/number_line.py images/number_line.png
+figures: $(VENV)/.tested runs/readme/SHA256SUMS  ## the README's tables, and its figures in images/
+	cp $(foreach name,curves mistakes samples truth_table,runs/readme/$(name).png) images
+	$(BIN)/python benchmarks/page_picture.py images/page.png
+	$(BIN)/python benchmarks/tables.py
+
+check-figures: $(VENV)/.tested  ## do the pages say what was measured?
+	$(BIN)/python benchmarks/tables.py --check
 
 comparison: $(VENV)/.tested  ## train all recipes, several seeds each (hours; it can be interrupted)
 	$(BIN)/python benchmarks/trainings.py comparison
-	$(BIN)/python benchmarks/pages.py
 
-withheld: $(VENV)/.tested  ## withhold pairs from training: who adds, and who remembers? (hours; it can be interrupted)
+withheld: $(VENV)/.tested  ## withhold pairs: who adds, and who remembers? (hours; it can be interrupted)
 	$(BIN)/python benchmarks/trainings.py withheld
-	$(BIN)/python benchmarks/pages.py
 
-bench: $(VENV)/.tested  ## time ours against the published loops; OPTIONS=--quick for a smoke run
+bench: $(VENV)/.tested  ## time ours against the published loops (an hour)
 	$(BIN)/python benchmarks/bench.py $(OPTIONS)
 
-torture: $(VENV)/.tested  ## kill 30 trainings, damage 2,000 files
+page: $(VENV)/.tested  ## build page/index.html again
+	$(BIN)/python benchmarks/build_page.py
+
+weights: $(VENV)/.tested runs/readme/SHA256SUMS  ## a run's weights, card and log into the repository
+	$(BIN)/python benchmarks/ship_weights.py runs/readme
+
+torture: $(VENV)/.tested  ## kill trainings, damage files
 	$(BIN)/python benchmarks/torture.py
 
-demo: $(VENV)/.demo  ## serve a page to draw on, to this machine only
-	$(BIN)/python -m mnist_adder demo
-
-colab: .venv-colab/.installed  ## run the notebooks with Colab's versions (6 GB; PYTHON=python3.13, as Colab has)
+colab: .venv-colab/.installed  ## run the notebooks with Colab's versions (6 GB; PYTHON=python3.13)
 	bash tests/colab.sh .venv-colab/bin/python
 
 oldest: .venv-oldest/.installed  ## run the tests with the oldest supported versions (PYTHON=python3.10)
 	.venv-oldest/bin/python -m pytest
 
-check-figures: $(VENV)/.tested  ## do the pages say what was measured?
-	$(BIN)/python benchmarks/pages.py --check
-
-weights: $(VENV)/.tested runs/readme/config.json  ## put a run's weights and their card into the package
-	$(BIN)/python benchmarks/ship_weights.py runs/readme
-
-runs/readme/config.json:
+runs/readme/SHA256SUMS:
 	$(BIN)/python -m mnist_adder train --data mnist --seed 10 --out runs/readme
 
-$(VENV)/.installed: requirements.txt
+$(VENV)/.installed: requirements.txt pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --requirement requirements.txt
 	touch $@
 
-$(VENV)/.tested: $(VENV)/.installed pyproject.toml
+$(VENV)/.tested: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --editable '.[test]'
-	touch $@
-
-$(VENV)/.demo: $(VENV)/.installed pyproject.toml
-	$(BIN)/python -m pip install --quiet --editable '.[demo]'
 	touch $@
 
 .venv-colab/.installed: tests/colab.txt

@@ -15,13 +15,13 @@ from typing import NamedTuple
 
 from torch import nn
 
-from mnist_adder import RECIPES, Recipe, __version__, load_data, pairs_to_withhold, runs
+from mnist_adder import RECIPES, Recipe, Training, __version__, load_data, pairs_to_withhold
 from mnist_adder.errors import InputError
 from store import RESULTS, Row, read_table, write_table
 
 import published  # isort: skip  (store makes it found)
 
-ALL_RECIPES = {**RECIPES, **published.PUBLISHED_RECIPES}
+ALL_RECIPES = {**RECIPES, **{recipe.name: recipe for recipe in published.PUBLISHED_RECIPES}}
 SEEDS = range(10, 15)
 KEY = ("version", "recipe", "epochs", "withheld", "seed", "dataset")
 METRICS = {  # column: the metric's name in a run
@@ -71,15 +71,13 @@ def key_of(task: Task, dataset: str) -> Row:
 
 def train(task: Task, folder: Path, dataset: str) -> Row:
     """Train, go on with a training, or read a finished one; return its measures."""
-    if (folder / runs.SUMS).exists():
-        run = runs.read_run(folder, model=task.recipe.model)
-    else:
-        count = task.withheld
-        pairs = pairs_to_withhold(count, task.seed, keep_sums=False) if count else []
-        settings = {"seed": task.seed, "withheld": pairs}
-        training = published.make_training(task.recipe, load_data(dataset), **settings)
-        resume = (folder / runs.CHECKPOINT).exists()
-        run = runs.train_run(folder, training, resume=resume)
+    pairs = []
+    if task.withheld > 0:
+        pairs = pairs_to_withhold(task.withheld, task.seed, keep_sums=False)
+    averaged = task.recipe is published.SHARED_TRUNK
+    training_class = published.AveragedTraining if averaged else Training
+    training = training_class(task.recipe, load_data(dataset), seed=task.seed, withheld=pairs)
+    run = published.finished_run(folder, training, quiet=False)
     row = {column: run.metrics.get(name) for column, name in METRICS.items()}
     if task.recipe.name == "number-line":
         row.update(measure_places(run.model))
@@ -114,7 +112,6 @@ def main() -> None:
         if any(key.items() <= row.items() for row in read_table(options.out)):
             continue
         folder = Path("runs/trainings", "-".join(str(value) for value in key.values()))
-        print(f"\n{folder}", flush=True)
         row = {**key, **train(task, folder, options.data)}
         add_line(options.out, row)
 

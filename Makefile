@@ -17,32 +17,33 @@ notebook: $(VENV)/.tested  ## run the notebooks from top to bottom and keep thei
 	$(BIN)/jupyter nbconvert --to notebook --execute --inplace notebooks/*.ipynb
 	$(BIN)/jupyter nbconvert --to notebook --coalesce-streams --inplace notebooks/*.ipynb
 
-figures: $(VENV)/.tested runs/readme/SHA256SUMS  ## put a run's figures and the page's picture into images/
-	cp runs/readme/samples.png runs/readme/curves.png runs/readme/mistakes.png runs/readme/truth_table.png images/
+figures: $(VENV)/.tested runs/readme/SHA256SUMS  ## the README's tables, and its figures in images/
+	cp $(foreach name,curves mistakes samples truth_table,runs/readme/$(name).png) images
 	$(BIN)/python benchmarks/page_picture.py images/page.png
-
-comparison: $(VENV)/.tested  ## train all recipes, several seeds each (hours; it can be interrupted)
-	$(BIN)/python benchmarks/trainings.py comparison
-
-withheld: $(VENV)/.tested  ## withhold pairs from training: who adds, and who remembers? (hours)
-	$(BIN)/python benchmarks/trainings.py withheld
-
-bench: $(VENV)/.tested  ## time ours against the published loops; OPTIONS=--quick for a smoke run
-	$(BIN)/python benchmarks/bench.py $(OPTIONS)
+	$(BIN)/python benchmarks/tables.py
 
 check-figures: $(VENV)/.tested  ## do the pages say what was measured?
 	$(BIN)/python benchmarks/tables.py --check
 
-page: $(VENV)/.installed  ## build page/index.html; OPTIONS=--train trains its three networks anew
+comparison: $(VENV)/.tested  ## train all recipes, several seeds each (hours; it can be interrupted)
+	$(BIN)/python benchmarks/trainings.py comparison
+
+withheld: $(VENV)/.tested  ## withhold pairs: who adds, and who remembers? (hours; it can be interrupted)
+	$(BIN)/python benchmarks/trainings.py withheld
+
+bench: $(VENV)/.tested  ## time ours against the published loops (an hour)
+	$(BIN)/python benchmarks/bench.py $(OPTIONS)
+
+page: $(VENV)/.tested  ## build page/index.html; OPTIONS=--train trains its networks anew first
 	$(BIN)/python benchmarks/build_page.py $(OPTIONS)
 
-weights: $(VENV)/.tested runs/readme/SHA256SUMS  ## put a run's weights and their card into the package
+weights: $(VENV)/.tested runs/readme/SHA256SUMS  ## a run's weights, card and log into the repository
 	$(BIN)/python benchmarks/ship_weights.py runs/readme
 
-torture: $(VENV)/.tested  ## kill trainings, damage files
+torture: $(VENV)/.tested  ## kill trainings, damage files; OPTIONS=--quick for a few
 	$(BIN)/python benchmarks/torture.py $(OPTIONS)
 
-colab: .venv-colab/.installed  ## run the notebooks with Colab's versions (6 GB; PYTHON=python3.13, as Colab has)
+colab: .venv-colab/.installed  ## run the notebooks with Colab's versions (6 GB; PYTHON=python3.13)
 	bash tests/colab.sh .venv-colab/bin/python
 
 oldest: .venv-oldest/.installed  ## run the tests with the oldest supported versions (PYTHON=python3.10)

@@ -1,23 +1,25 @@
-"""Puts a run's weights into the package, with a model card written from what the run left.
+"""Put a run's weights with their card into the package, and its log into the results.
 
-python benchmarks/ship_weights.py RUN
+python benchmarks/ship_weights.py runs/readme
 """
 
 import sys
 from pathlib import Path
 
-from mnist_adder.runs import files, folder
+from mnist_adder import read_run, runs
+from mnist_adder.training import describe_row
+from store import RESULTS, write_text
 
 CARD = """\
 # Model card: adder.safetensors
 
 | | |
 | --- | --- |
-| what it does | reads one handwritten digit (28×28, as MNIST lays it out) and adds a number 0–9: two inputs, two outputs |
-| network | `AdderNet`, {parameters:,} parameters |
-| data | `{dataset}`: trained on its training images, numbers drawn afresh each epoch |
+| what it does | reads one handwritten digit (28×28, as MNIST lays it out) and adds a number 0–9 |
+| network | `AdderNet`, {parameters:,} parameters: two inputs, two outputs |
+| data | `{dataset}`: its training images, numbers drawn afresh each epoch |
 | recipe | `{recipe}`, {epochs} epochs, seed {seed} (the first, not the luckiest) |
-| made by | `{command}`, then `make weights` |
+| made by | `make weights` |
 | trained on | {hardware}, PyTorch {torch} |
 
 On the {split} split, every image with all ten numbers:
@@ -28,20 +30,26 @@ On the {split} split, every image with all ten numbers:
 | sum accuracy | {sum_accuracy:.3%} |
 | joint accuracy (both right) | {joint_accuracy:.3%} |
 
-Limits: one digit per picture, Western Arabic numerals, no way to say "this is no digit": whatever has ink gets an
-answer. Probabilities are not calibrated on handwriting from outside MNIST. Ruled or squared paper is read as ink.
+Limits: one digit in a picture, Western Arabic numerals, no way to say "this is no digit". The
+probabilities are not calibrated on handwriting from outside MNIST.
 """
 
 
-def main(path: Path) -> None:
-    run = folder.read_run(path)
-    command = "python -m mnist_adder train --data {dataset} --recipe {recipe} --seed {seed}"
-    if run.config["recipe"] != "adder" or run.metrics["split"] != "test":
-        sys.exit(f"{path} is not a run of the adder recipe on the whole training set: train one first")
-    files.write(folder.PRETRAINED, (path / files.WEIGHTS).read_bytes())
-    card = CARD.format(**run.metrics, command=command.format(**run.metrics))
-    files.write(folder.PRETRAINED.with_name("README.md"), card)
-    print(f"{folder.PRETRAINED}: joint {run.metrics['joint_accuracy']:.3%}")
+def main(folder: Path) -> None:
+    """Copy the weights; write the card and the log from what the run left."""
+    run = read_run(folder)
+    wanted = {"recipe": "adder", "dataset": "mnist", "split": "test"}
+    if not wanted.items() <= run.metrics.items():
+        sys.exit(f"{folder} is not a run of `adder` on all of MNIST: train one first")
+    runs.write(runs.PRETRAINED, (folder / runs.WEIGHTS).read_bytes())
+    write_text(runs.PRETRAINED.with_name("README.md"), CARD.format(**run.metrics))
+    first_line = "device: {hardware} | torch {torch} | Python {python} | seed {seed}"
+    epochs = len(run.history)
+    rows = [{**row, "epoch": int(row["epoch"])} for row in run.history]
+    lines = [describe_row(row, epochs, run.metrics["split"]) for row in rows]
+    log = [first_line.format(**run.metrics), *lines[:3], "…", *lines[-2:]]
+    write_text(RESULTS / "log.txt", "\n".join([*log, ""]))
+    print(f"{runs.PRETRAINED}: joint accuracy {run.metrics['joint_accuracy']:.3%}")
 
 
 if __name__ == "__main__":

@@ -1,117 +1,133 @@
-"""Trains what the tables of recipes and of withheld pairs need, and keeps a line for each training.
+"""Train what the tables of accuracy need; a line for each training in ``results/trainings.csv``.
 
     python benchmarks/trainings.py comparison  # every recipe, five seeds or ten
-    python benchmarks/trainings.py withheld    # 81, 60, 40 and 20 pairs withheld: who adds, and who remembers?
+    python benchmarks/trainings.py withheld    # 20, 40, 60 and 81 of the 100 pairs withheld
 
-A training whose line is in ``results/trainings.csv`` is not done again, whatever machine it was done on: delete the line
-to repeat it. A finished run in ``runs/trainings`` is read, and an interrupted one goes on. Several of these commands may
-share the work, each with ``OMP_NUM_THREADS=1``; for times to report, run one of them and nothing else.
+A training that has a line of this version is not done again: delete the line to repeat it. An
+interrupted one goes on. For times to report, nothing else may run on the machine.
 """
 
 import argparse
-import csv
 import sys
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
-from filelock import FileLock, Timeout
 from torch import nn
 
-from mnist_adder import __version__
-from mnist_adder.checks import InputError
-from mnist_adder.published.recipes import RECIPES
-from mnist_adder.runs import files, folder
-from mnist_adder.sources import load_data
-from mnist_adder.withhold import pairs_to_withhold
+from mnist_adder import RECIPES, Recipe, Training, __version__, load_data, pairs_to_withhold
+from mnist_adder.errors import InputError
+from store import RESULTS, Row, read_table, write_table
 
-RESULTS = Path(__file__).parent / "results/trainings.csv"
-RUNS = Path("runs/trainings")
+import published  # isort: skip  (store makes it found)
+
+ALL_RECIPES = {**RECIPES, **{recipe.name: recipe for recipe in published.PUBLISHED_RECIPES}}
 SEEDS = range(10, 15)
-KEY = ("mnist_adder", "recipe", "epochs", "withheld", "seed")
-METRICS = (
-    "dataset", "split", "hardware", "torch", "parameters", "train_seconds", "digit_accuracy", "sum_accuracy",
-    "joint_accuracy", "product_accuracy", "shown_sum_accuracy", "withheld_sum_accuracy",
-)  # fmt: skip
-PLACES = ("in_order", "largest_error_of_a_step")  # of the number line
-Row = dict[str, object]
+KEY = ("version", "recipe", "epochs", "withheld", "seed", "dataset")
+METRICS = {  # column: the metric's name in a run
+    "hardware": "hardware",
+    "torch": "torch",
+    "parameters": "parameters",
+    "seconds": "train_seconds",
+    "digit": "digit_accuracy",
+    "sum": "sum_accuracy",
+    "joint": "joint_accuracy",
+    "shown_sum": "shown_sum_accuracy",
+    "withheld_sum": "withheld_sum_accuracy",
+}
+PLACES = ("in_order", "step_error")  # of the number line
+COLUMNS = (*KEY, *METRICS, *PLACES)
 
 
-def comparison() -> Iterator[Row]:
+class Task(NamedTuple):
+    """A training to be done."""
+
+    recipe: Recipe
+    withheld: int  # pairs
+    seed: int
+
+
+def comparison() -> Iterator[Task]:
     """Every recipe with five seeds; `stuck` with ten, because they end differently."""
-    for name in RECIPES:
+    for name, recipe in ALL_RECIPES.items():
         for seed in range(10, 20) if name == "stuck" else SEEDS:
-            yield training(name, 0, seed)
+            yield Task(recipe, 0, seed)
 
 
-def withheld() -> Iterator[Row]:
+def withheld() -> Iterator[Task]:
     """The number line with ten seeds, and the MLP with one: it has nothing right from any."""
     for count in (81, 60, 40, 20):
-        for name, seeds in (("number-line", range(10, 20)), ("adder", [10])):
-            for seed in seeds:
-                yield training(name, count, seed)
+        yield Task(RECIPES["adder"], count, 10)
+        for seed in range(10, 20):
+            yield Task(RECIPES["number-line"], count, seed)
 
 
-def training(recipe: str, count: int, seed: int) -> Row:
-    """What tells a training from all others."""
-    return dict(zip(KEY, (__version__, recipe, RECIPES[recipe].length("mnist"), count, seed), strict=True))
+def key_of(task: Task, dataset: str) -> Row:
+    """Return what tells the line of a training from all others."""
+    epochs = task.recipe.epochs_on(dataset)
+    values = (__version__, task.recipe.name, epochs, task.withheld, task.seed, dataset)
+    return dict(zip(KEY, values, strict=True))
 
 
-def rows() -> list[Row]:
-    """The lines of results of this version of the package; a line lacks what does not apply."""
-    numbers = {name: float for name in METRICS if name.endswith(("seconds", "accuracy"))} | {PLACES[1]: float}
-    numbers |= dict.fromkeys(("epochs", "withheld", "seed", "parameters"), int)
-    with RESULTS.open() as file:
-        lines = [{name: value for name, value in line.items() if value} for line in csv.DictReader(file)]
-    lines = [line for line in lines if line["mnist_adder"] == __version__]
-    return [{name: numbers.get(name, str)(value) for name, value in line.items()} for line in lines]
+def train(task: Task, folder: Path, dataset: str) -> Row:
+    """Train, go on with a training, or read a finished one; return its measures."""
+    pairs = []
+    if task.withheld > 0:
+        pairs = pairs_to_withhold(task.withheld, task.seed, keep_sums=False)
+    averaged = task.recipe is published.SHARED_TRUNK
+    training_class = published.AveragedTraining if averaged else Training
+    training = training_class(task.recipe, load_data(dataset), seed=task.seed, withheld=pairs)
+    run = published.finished_run(folder, training, quiet=False)
+    row = {column: run.metrics.get(name) for column, name in METRICS.items()}
+    if task.recipe.name == "number-line":
+        row.update(measure_places(run.model))
+    return row
 
 
-def train(key: Row) -> Row:
-    """Train, go on with a training, or read a finished one; returns its line of results."""
-    name, count, seed = key["recipe"], key["withheld"], key["seed"]
-    path = RUNS / f"{name}-{count}-{seed}"
-    print(f"\n{path}", flush=True)
-    if (path / files.SUMS).exists():
-        run = folder.read_run(path)
-    else:
-        pairs = pairs_to_withhold(count, seed, keep_sums=False) if count else []
-        resume = (path / files.CHECKPOINT).exists()
-        run = folder.train_run(path, RECIPES[name], load_data("mnist"), seed=seed, withheld=pairs, resume=resume)
-    line = measure(run.model) if name == "number-line" else {}
-    return key | {name: run.metrics[name] for name in METRICS if name in run.metrics} | line
+def measure_places(model: nn.Module) -> Row:
+    """Return whether a number line is in order, and the largest error of a step, which adds as 1.
 
-
-def measure(model: nn.Module) -> Row:
-    """The order and the spacing of the places of a number line; equal steps of 1 add exactly."""
-    steps = [places.detach().diff() for places in model.adder.places()]  # [9] each
-    error = max((step - 1).abs().max().item() for step in steps)
-    return dict(zip(PLACES, (all((step > 0).all() for step in steps), round(error, 4)), strict=True))
+    The places of digits and of numbers rise by 1 from each to the next if the line adds exactly.
+    """
+    steps = [places.detach().diff() for places in model.adder.places()]  # 2 of [9]
+    in_order = all(bool((step > 0).all()) for step in steps)
+    error = max(float((step - 1).abs().max()) for step in steps)
+    return dict(zip(PLACES, (int(in_order), error), strict=True))
 
 
 def main() -> None:
     """Train what is missing, and write each line as soon as its training is done."""
     tables = {"comparison": comparison, "withheld": withheld}
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    form = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=form)
     parser.add_argument("table", choices=tables)
-    wanted = list(tables[parser.parse_args().table]())
-    RUNS.mkdir(parents=True, exist_ok=True)
-    order, empty = list(RECIPES), dict.fromkeys([*KEY, *METRICS, *PLACES])
-    for key in wanted:
-        lock = FileLock(RUNS / f"{key['recipe']}-{key['withheld']}-{key['seed']}.lock", timeout=0)
-        with suppress(Timeout), lock:  # otherwise another of these commands trains it
-            if any(key.items() <= row.items() for row in rows()):
-                continue
-            row = train(key)
-            with FileLock(RUNS / "results.lock"):
-                lines = [empty | line for line in (*rows(), row)]
-                lines.sort(key=lambda line: (order.index(line["recipe"]), line["withheld"], line["seed"]))
-                files.write_csv(RESULTS, lines)
+    parser.add_argument("recipes", nargs="*", metavar="RECIPE", help="these only (all)")
+    parser.add_argument("--data", choices=("mnist", "digits"), default="mnist")
+    parser.add_argument("--out", type=Path, default=RESULTS / "trainings.csv", metavar="FILE")
+    options = parser.parse_args()
+    for task in tables[options.table]():
+        if options.recipes and task.recipe.name not in options.recipes:
+            continue
+        key = key_of(task, options.data)
+        if any(key.items() <= row.items() for row in read_table(options.out)):
+            continue
+        folder = Path("runs/trainings", "-".join(str(value) for value in key.values()))
+        row = {**key, **train(task, folder, options.data)}
+        add_line(options.out, row)
+
+
+def add_line(path: Path, row: Row) -> None:
+    """Write a line of results in the place of an older version's."""
+    same = ("recipe", "withheld", "seed", "dataset")
+    others = [old for old in read_table(path) if any(old[name] != row[name] for name in same)]
+    order = list(ALL_RECIPES)
+    lines = [*others, row]
+    lines.sort(key=lambda line: (order.index(line["recipe"]), line["withheld"], line["seed"]))
+    write_table(path, lines, COLUMNS)
 
 
 if __name__ == "__main__":
     try:
         main()
     except InputError as error:
-        print(f"trainings: error: {error}", file=sys.stderr)
-        sys.exit(2)
+        sys.exit(f"trainings: error: {error}")

@@ -119,7 +119,8 @@ def evaluate_run(options: argparse.Namespace) -> None:
     source = options.data or run.config["dataset"]
     fold = run.config["fold"] if source == run.config["dataset"] else None
     data = load_data(source, options.data_dir, validate=fold)
-    check_network(run.model, AdderDataset(*data.test, digit_classes=data.digit_classes)[:2])
+    sample = AdderDataset(*data.test, digit_classes=data.digit_classes)[:2]
+    check_network(run.model, sample, data.digit_classes)
     device = devices.gpu_check(run.config["seed"], options.device)
     evaluation = evaluate(run.model.to(device), data)
     withheld = run.config["withheld"]

@@ -1,0 +1,282 @@
+"""Write the measured figures into the pages, or check that they stand there.
+
+    python benchmarks/tables.py          # writes README.md and benchmarks/README.md
+    python benchmarks/tables.py --check  # names what differs, exit status 1; it needs MNIST
+
+A part of a page between ``<!--NAME-->`` and ``<!--end-->`` is what the function NAME returns, from
+the tables in ``results/`` alone.
+"""
+
+import ast
+import json
+import re
+import sys
+from collections.abc import Iterable
+from itertools import groupby
+from statistics import fmean, stdev
+
+from mnist_adder import evaluate, load_data, load_pretrained
+from store import RESULTS, ROOT, Row, read_table, write_text
+
+from published import PUBLISHED, Published  # isort: skip  (store makes it found)
+
+PAGES = (ROOT / "README.md", ROOT / "benchmarks" / "README.md")
+CARD = ROOT / "mnist_adder" / "weights" / "README.md"
+PART = re.compile(r"<!--(\w+)-->\n(.*?)<!--end-->", re.DOTALL)
+FIGURE = re.compile(r"\d+\.\d+ ?(?:%|s\b|ms\b|points\b|MB\b|×)")
+COUNTS = (20, 40, 60, 81)  # of withheld pairs
+BEST = [PUBLISHED[0], PUBLISHED[-1]]  # systems A and C
+RATIO = "system A's time by ours"  # a row of the bench
+TITLES = ["recipe", "parameters", "epochs", "seconds", "digit %", "sum %", "both (joint) %"]
+
+
+def headline() -> str:
+    """The three numbers on the README's first screen."""
+    adder = trainings(0)["adder"]
+    speed = bench("headline")
+    withheld = trainings(81)
+    return (
+        f"* **{mean(adder, 'joint'):.2f} %** of the test's pairs (image, number) get both answers"
+        f" right, with {adder[0]['parameters']:,} parameters (`adder`).\n"
+        f"* **{speed['speedrun']['median']:.1f} s** of training on two CPU cores bring `speedrun`"
+        f" {passed(speed)} the best published accuracies,\n  in"
+        f" 1/{speed[RATIO]['median']:.0f} of a published system's time.\n"
+        f"* **{mean(withheld['number-line'], 'withheld_sum'):.1f} %** of the sums are right for the"
+        " 81 of 100 pairs (digit, number) that the number line never met\n  in training. The"
+        f" usual MLP has {mean(withheld['adder'], 'withheld_sum'):.1f} % right."
+    )
+
+
+def recipes() -> str:
+    """The README's table: our recipes beside the best published figures."""
+    names = ("adder", "number-line", "speedrun")
+    ours = {name: rows for name, rows in trainings(0).items() if name in names}
+    lines = [ours_line(*item) for item in ours.items()]
+    lines += [published_line(result) for result in BEST]
+    note = "Mean ± standard deviation over the seeds"
+    return f"{table(TITLES, lines)}\n\n{note} {seeds(ours['adder'])}. {measured_on(ours)}."
+
+
+def all_recipes() -> str:
+    """The table of ``make comparison``."""
+    ours = trainings(0)
+    lines = [[*ours_line(*item), seeds(item[1])] for item in ours.items()]
+    lines += [[*published_line(result), "one"] for result in PUBLISHED]
+    return f"{table([*TITLES, 'seeds'], lines)}\n\n{measured_on(ours)}."
+
+
+def withheld() -> str:
+    """The table of ``make withheld``: sums of pairs that training never met."""
+    titles = ["withheld", "recipe", "seeds", "withheld sums %", "the least", "shown sums %"]
+    lines = []
+    for count in COUNTS:
+        for name, rows in trainings(count).items():
+            least = min(100 * row["withheld_sum"] for row in rows)
+            shares = (spread(rows, "withheld_sum"), f"{least:.2f}", spread(rows, "shown_sum"))
+            line = [count, f"`{name}`", seeds(rows), *shares, "", ""]
+            if rows[0]["step_error"] is not None:
+                line[-2] = f"{sum(row['in_order'] for row in rows)} of {len(rows)}"
+                line[-1] = f"{max(row['step_error'] for row in rows):.3f}"
+            lines.append(line)
+    return table([*titles, "places in order", "error of a step"], lines)
+
+
+def adds() -> str:
+    """The README's short form of that table."""
+    lines = []
+    for recipe, title in (("number-line", "number line"), ("adder", "MLP")):
+        shares = [mean(trainings(count)[recipe], "withheld_sum") for count in COUNTS]
+        lines.append([title, *(f"{share:.1f} %" for share in shares)])
+    return table(["pairs withheld", *COUNTS], lines)
+
+
+def log() -> str:
+    """The first and the last epochs of a training's log."""
+    return f"```\n{(RESULTS / 'log.txt').read_text().strip()}\n```"
+
+
+def gpu() -> str:
+    """The README's figures of a GPU."""
+    rows = bench("gpu")
+    card = rows["adder"]["machine"].partition(" (")[0]
+    joint = rows["adder, joint accuracy"]
+    return (
+        f"On an {card}, `adder` takes {rows['adder']['median']:.0f} s (joint accuracy"
+        f" {joint['mean']:.2f} %, {joint['repeats']} seeds), `speedrun`"
+        f" {rows['speedrun']['median']:.1f} s and published system A\n"
+        f"{rows['system A']['median']:.0f} s. So small operations take longer to start than to do."
+    )
+
+
+def examples() -> str:
+    """A line for each example: the first line of its docstring."""
+    lines = []
+    for path in sorted((ROOT / "examples").glob("*.py")):
+        about = ast.get_docstring(ast.parse(path.read_text())) or ""
+        first = about.partition("\n")[0]
+        lines.append(f"* [{path.name}](examples/{path.name}): {first}")
+    return "\n".join(lines)
+
+
+def speed() -> str:
+    """All that the bench measured."""
+    lines = []
+    notes = {}
+    for row in read_table(RESULTS / "bench.csv"):
+        value = f"{number(row['median'])} {row['unit']}"
+        extremes = f"{number(row['least'])} … {number(row['greatest'])}"
+        extremes = extremes if row["repeats"] > 1 else "once"
+        lines.append([row["section"], row["what"], value, extremes, row["repeats"]])
+        notes[row["section"]] = f"{row['machine']}; mnist_adder {row['version']}"
+    text = table(["section", "", "median", "least … greatest", "repeats"], lines, texts=2)
+    for machine in dict.fromkeys(notes.values()):
+        sections = [section for section, other in notes.items() if other == machine]
+        text += f"\n\n{', '.join(sections)}: {machine}."
+    rows = bench("headline")
+    low = ", ".join(f"{part} {least(rows, part):.3f} %" for part in ("digit", "sum"))
+    return f"{text}\n\nThe accuracies of `speedrun`, less two standard errors of the mean: {low}."
+
+
+def searches() -> str:
+    """What was tried on folds: the change, and the difference in joint accuracy."""
+    lines = []
+    for row in read_table(RESULTS / "search.csv"):
+        difference = f"{row['difference']:+.2f} ± {row['error']:.2f}"
+        lines.append([f"`{row['recipe']}`", row["change"], row["folds"], difference])
+    return table(["recipe", "change", "folds", "joint accuracy, points"], lines, texts=2)
+
+
+def handwriting() -> str:
+    """The table of ``handwriting.py``, and its sentence on fonts."""
+    rows = read_table(RESULTS / "handwriting.csv")
+    fonts = [row for row in rows if row["as"].startswith("font ")]
+    lines = [[row["as"], f"{row['right'] / row['of']:.2%}"] for row in rows if row not in fonts]
+    right = sum(row["right"] for row in fonts)
+    total = sum(row["of"] for row in fonts)
+    sentence = f"Digits of {len(fonts)} fonts that imitate handwriting: {right} of {total} right."
+    return f"{table(['as', 'digits right'], lines)}\n\n{sentence}"
+
+
+PARTS = [headline, recipes, all_recipes, withheld, adds, log, gpu, examples]
+PARTS += [speed, searches, handwriting]
+
+
+def trainings(withheld: int) -> dict[str, list[Row]]:
+    """Return the trainings on MNIST with so many pairs withheld, by recipe."""
+    rows = [row for row in read_table(RESULTS / "trainings.csv") if row["withheld"] == withheld]
+    return {name: list(group) for name, group in groupby(rows, lambda row: row["recipe"])}
+
+
+def bench(section: str) -> dict[str, Row]:
+    """Return the rows of a section of the bench, by what was measured."""
+    rows = read_table(RESULTS / "bench.csv")
+    return {row["what"]: row for row in rows if row["section"] == section}
+
+
+def least(rows: dict[str, Row], part: str) -> float:
+    """Return the mean accuracy of `speedrun` less two standard errors."""
+    row = rows[f"speedrun, {part} accuracy"]
+    return row["mean"] - 2 * row["error"]
+
+
+def passed(rows: dict[str, Row]) -> str:
+    """Return whether `speedrun` is above the best published figures, with this room."""
+    digit = max(float(result.digit) for result in BEST)
+    sum = max(float(result.sum) for result in BEST)
+    above = least(rows, "digit") > digit and least(rows, "sum") > sum
+    return "above" if above else "NOT above"
+
+
+def measured_on(groups: dict[str, list[Row]]) -> str:
+    """Return the hardware and the versions behind some trainings."""
+    rows = [row for rows in groups.values() for row in rows]
+    places = [f"{r['hardware']}, torch {r['torch']}, mnist_adder {r['version']}" for r in rows]
+    return "; ".join(dict.fromkeys(places))
+
+
+def mean(rows: list[Row], name: str, scale: float = 100) -> float:
+    """Return the mean of a column, fractions in per cent."""
+    return scale * fmean(row[name] for row in rows)
+
+
+def spread(rows: list[Row], name: str, scale: float = 100, places: int = 2) -> str:
+    """Return the mean of a column, with the standard deviation where there are several rows."""
+    text = f"{mean(rows, name, scale):.{places}f}"
+    if len(rows) > 1:
+        text += f" ± {scale * stdev(row[name] for row in rows):.{places}f}"
+    return text
+
+
+def seeds(rows: list[Row]) -> str:
+    """Return the seeds of some trainings."""
+    return f"{rows[0]['seed']}–{rows[-1]['seed']}" if len(rows) > 1 else str(rows[0]["seed"])
+
+
+def ours_line(name: str, rows: list[Row]) -> list[object]:
+    """Return a recipe's line of a table."""
+    seconds = spread(rows, "seconds", scale=1, places=1 if rows[0]["seconds"] < 10 else 0)
+    accuracies = [spread(rows, part) for part in ("digit", "sum", "joint")]
+    return [f"`{name}`", f"{rows[0]['parameters']:,}", rows[0]["epochs"], seconds, *accuracies]
+
+
+def published_line(result: Published) -> list[object]:
+    """Return a published system's line."""
+    name = f"published {result.system} (`{result.recipe}`)"
+    return [name, result.parameters, result.epochs, "—", result.digit, result.sum, "—"]
+
+
+def number(value: float) -> str:
+    """Return a number with four digits."""
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+
+
+def table(titles: Iterable[object], lines: Iterable[Iterable[object]], texts: int = 1) -> str:
+    """Return a Markdown table; all columns but the first `texts` are aligned to the right."""
+    titles = list(titles)
+    marks = ["---"] * texts + ["---:"] * (len(titles) - texts)
+    return "\n".join(f"| {' | '.join(map(str, line))} |" for line in (titles, marks, *lines))
+
+
+def filled(text: str) -> str:
+    """Return a page with all of its parts as measured."""
+    parts = {part.__name__: part for part in PARTS}
+    return PART.sub(lambda part: f"<!--{part[1]}-->\n\n{parts[part[1]]()}\n\n<!--end-->", text)
+
+
+def page_differences() -> list[str]:
+    """Return what the pages and the notebooks say that was not measured."""
+    wrong = []
+    for page in PAGES:
+        text = page.read_text()
+        for old, new in zip(PART.finditer(text), PART.finditer(filled(text)), strict=True):
+            if old[0] != new[0]:
+                wrong.append(f"{page}: the part {old[1]} is not as measured")
+        figures = FIGURE.findall(PART.sub("", text))
+        wrong += [f"{page}: {figure} stands outside of all parts" for figure in figures]
+    known = {f"{share} %" for result in PUBLISHED for share in result[4:7]}
+    for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
+        cells = json.loads(path.read_text())["cells"]
+        prose = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown"]
+        others = set(FIGURE.findall("\n".join(prose))) - known
+        wrong += [f"{path}: {figure} is no published figure" for figure in sorted(others)]
+    return wrong
+
+
+def card_differences() -> list[str]:
+    """Return what is wrong in the card of the package's weights, which are measured again."""
+    metrics = evaluate(load_pretrained(), load_data("mnist")).metrics
+    measured = [f"{metrics[f'{part}_accuracy']:.3%}" for part in ("digit", "sum", "joint")]
+    same = re.findall(r"[\d.]+%", CARD.read_text()) == measured
+    return [] if same else [f"{CARD}: the accuracies are not {', '.join(measured)}"]
+
+
+def main() -> None:
+    """Write all pages, or name what differs."""
+    if "--check" in sys.argv:
+        sys.exit("\n".join(page_differences() + card_differences()) or None)
+    for page in PAGES:
+        write_text(page, filled(page.read_text()))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,83 @@
+"""The benchmarks work, and the pages quote what they measured. Nothing is measured here."""
+
+from dataclasses import replace
+
+import pytest
+
+import bench
+import search
+import tables
+import trainings
+from mnist_adder import RECIPES, Split, load_data
+from store import read_table, write_table
+
+
+@pytest.fixture(scope="module")
+def settings() -> bench.Settings:
+    data = bench.first(load_data("digits"), 256)
+    small = replace(data, test=Split(*(part[:32] for part in data.test)))
+    return bench.Settings(small, quick=True)
+
+
+def test_pages_say_what_was_measured():
+    assert tables.page_differences() == []
+
+
+def test_a_figure_that_was_not_measured_is_noticed(tmp_path, monkeypatch):
+    page = tmp_path / "page.md"
+    monkeypatch.setattr(tables, "PAGES", [page])
+    page.write_text(tables.filled("<!--adds-->\n<!--end-->\n"))
+    assert not any("page.md" in line for line in tables.page_differences())
+    page.write_text(page.read_text().replace("99.6 %", "99.7 %", 1) + "It is 1.5 s faster.\n")
+    wrong = [line for line in tables.page_differences() if "page.md" in line]
+    assert len(wrong) == 2
+    assert "adds" in wrong[0]
+    assert "1.5 s" in wrong[1]
+
+
+@pytest.mark.parametrize("section", ["overhead", "headline", "pipelines"])
+def test_a_section_of_the_bench_measures_ours_and_theirs(section, settings):
+    if section == "pipelines":
+        settings = replace(settings, data=bench.first(settings.data, 128))  # it trains the most
+    rows = {row["what"]: row for row in bench.SECTIONS[section](settings)}
+    measured = tables.bench(section)
+    assert set(rows) == set(measured)  # the rows that the pages quote
+    assert all(rows[what]["unit"] == row["unit"] for what, row in measured.items())
+
+
+def test_a_training_leaves_a_line_and_is_not_done_again(tmp_path, monkeypatch, settings):
+    monkeypatch.setattr(trainings, "load_data", lambda source: settings.data)
+    recipe = replace(RECIPES["number-line"], digits_epochs=1)
+    task = trainings.Task(recipe, withheld=20, seed=10)
+    key = trainings.key_of(task, "digits")
+    row = {**key, **trainings.train(task, tmp_path / "run", "digits")}
+    assert 0 <= row["withheld_sum"] <= 1
+    assert row["step_error"] > 0
+    monkeypatch.setattr(trainings.Training, "train_epoch", None)
+    assert trainings.train(task, tmp_path / "run", "digits").items() <= row.items()
+
+
+def test_a_line_of_results_takes_the_place_of_an_older_version_s(tmp_path):
+    table = tmp_path / "trainings.csv"
+    key = {"recipe": "adder", "withheld": 0, "seed": 10, "dataset": "mnist"}
+    trainings.add_line(table, {"version": "0.1", **key, "joint": 0.5})
+    trainings.add_line(table, {"version": "0.1", **key, "seed": 11, "joint": 0.5})
+    trainings.add_line(table, {"version": "0.2", **key, "joint": 0.75})
+    rows = [(row["seed"], row["joint"]) for row in read_table(table)]
+    assert rows == [(10, 0.75), (11, 0.5)]
+
+
+def test_candidates_are_compared_in_pairs():
+    def lines(name: str, *joint: float) -> list[dict]:
+        return [{"candidate": name, "joint": share, "seconds": 1.0} for share in joint]
+
+    reference, other = search.comparison([lines("a", 0.9, 0.8), lines("b", 0.91, 0.83)])
+    assert reference["difference"] == 0
+    assert other["difference"] == pytest.approx(2)  # points: the mean of 1 and 3
+    assert other["error"] == pytest.approx(1)
+
+
+def test_a_table_reads_back_as_it_was_written(tmp_path):
+    rows = [{"name": "10.05–10.29", "count": 3, "share": 0.125, "none": None}]
+    write_table(tmp_path / "t.csv", rows, rows[0])
+    assert read_table(tmp_path / "t.csv") == rows

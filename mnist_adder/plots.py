@@ -11,7 +11,7 @@ from matplotlib import colormaps, rc_context, ticker
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
-from .data import AdderDataset, Data, Pairs, Sample
+from .data import SUMS, AdderDataset, Data, Pairs, Sample
 from .evaluation import Evaluation
 from .training import Row
 
@@ -259,3 +259,148 @@ def lr_range(
     axes.set_ylim(0, 1.6 * max(smoothed[0], np.median(smoothed)))
     axes.legend(fontsize=9)
     return axes.figure
+
+
+@rc_context(STYLE)
+def architecture() -> Figure:
+    """Draw the network and its loss: what goes in, what comes out, where the inputs meet."""
+    figure = Figure(figsize=(12, 3.6))
+    axes = figure.subplots()
+    axes.axis("off")
+    axes.set(xlim=(-0.7, 8.75), ylim=(-0.62, 1.5))
+    boxes = {
+        "image": (0, 1, "image\n[B, 1, 28, 28]", "white"),
+        "cnn": (1.45, 1, "CNN\nreads the digit", "#CFE5F3"),
+        "log_probs": (3, 1, "log_probs\n[B, 10]", "white"),
+        "digit loss": (7, 1, "digit's loss\nNLL", "#FBE3CF"),
+        "number": (0, 0, "number, one-hot\n[B, 10]", "white"),
+        "joined": (3, 0, "concatenated\n[B, 20]", "white"),
+        "adder": (4.45, 0, "adder\nan MLP", "#CFE5F3"),
+        "logits": (5.7, 0, "logits\n[B, 19]", "white"),
+        "sum loss": (7, 0, "sum's loss\ncross-entropy", "#FBE3CF"),
+        "total": (8.3, 0.5, "total\nloss", "#FBE3CF"),
+    }
+    drawn = {}
+    for name, (x, y, text, colour) in boxes.items():
+        style = {"boxstyle": "round,pad=0.5", "facecolor": colour}
+        drawn[name] = axes.text(x, y, text, ha="center", va="center", bbox=style, fontsize=10)
+    arrows = (
+        ("image", "cnn"),
+        ("cnn", "log_probs"),
+        ("log_probs", "digit loss"),
+        ("log_probs", "joined"),
+        ("number", "joined"),
+        ("joined", "adder"),
+        ("adder", "logits"),
+        ("logits", "sum loss"),
+        ("digit loss", "total"),
+        ("sum loss", "total"),
+    )
+    for tail, head in arrows:
+        ends = {
+            "arrowstyle": "-|>",
+            "facecolor": "black",
+            "patchA": drawn[tail].get_bbox_patch(),
+            "patchB": drawn[head].get_bbox_patch(),
+        }
+        axes.annotate("", boxes[head][:2], boxes[tail][:2], arrowprops=ends)
+    axes.text(3.08, 0.52, "the ten probabilities,\nsharpened", va="center", fontsize=10)
+    axes.text(5, 1.07, "first output: which digit?", ha="center", color=BLUE, fontsize=11)
+    axes.text(5.7, -0.42, "second output: which sum?", ha="center", color=BLUE, fontsize=11)
+    axes.text(1.4, 1.42, "two inputs, two outputs; blue boxes hold the parameters", va="center")
+    return figure
+
+
+@rc_context(STYLE)
+def sample_path(image: Any, probs: Any, sharp: Any, number: Any, sums: Any) -> Figure:
+    """Draw one sample on its way through the network, with its real numbers.
+
+    Args: image: [28, 28]. probs, sharp: of the digit, before and after the sharpening, [10].
+        number: one-hot [10]. sums: the sums' probabilities, [19].
+    """
+    figure = Figure(figsize=(15, 3.5))
+    picture, before, after, joined, answer = figure.subplots(1, 5, width_ratios=(3, 4, 4, 7, 7))
+    picture.imshow(image, cmap="gray_r")
+    picture.axis("off")
+    picture.set_title("1. the image")
+    _bars(before, probs, "2. the digit's\nprobabilities, in %", BLUE)
+    _bars(after, sharp, "3. sharpened, in %", BLUE)
+    _bars(joined, [*sharp, *number], "4. with the number: 20 values, in %", [BLUE] * 10 + [ORANGE] * 10)
+    joined.set_xticks(range(20), [*range(10), *range(10)])
+    joined.set_xlabel("digit (blue), number (orange)")
+    _bars(answer, sums, "5. the sums' probabilities, in %", GREEN)
+    answer.set_xlabel("sum")
+    return figure
+
+
+def _bars(axes: Axes, values: Any, title: str, colour: Any) -> None:
+    """Draw probabilities as bars; those that can be seen are written above their bars, in %."""
+    values = np.asarray(values, float)
+    axes.bar(range(len(values)), values, color=colour)
+    for place, value in enumerate(values):
+        if value >= 0.005:
+            axes.text(place, value + 0.02, f"{100 * value:.0f}", ha="center", fontsize=9)
+    axes.set(title=title, ylim=(0, 1.14), xticks=range(len(values)), xlabel="digit", yticks=[])
+    axes.grid(False)
+    axes.spines["left"].set_visible(False)
+    axes.tick_params(labelsize=9)
+
+
+@rc_context(STYLE)
+def sharpening(sharpness: float) -> Figure:
+    """Draw 60, 30 and 10 % before and after the sharpening, and the gradient's way round it."""
+    probs = np.array([0.6, 0.3, 0.1])
+    sharp = probs**sharpness  # the softmax of `sharpness` times the logarithms
+    sharp = sharp / sharp.sum()
+    figure = Figure(figsize=(10, 3.4))
+    before, middle, after = figure.subplots(1, 3, width_ratios=(3, 5, 3))
+    _bars(before, probs, "what the CNN says, in %", BLUE)
+    _bars(after, sharp, "what the adder gets, in %", BLUE)
+    for axes in (before, after):
+        axes.set_xticks(range(3), ("4", "9", "7"))
+    middle.axis("off")
+    middle.set(xlim=(0, 1), ylim=(0, 1))
+    forward = {"arrowstyle": "-|>", "color": BLUE, "linewidth": 2}
+    middle.annotate("", (1, 0.7), (0, 0.7), arrowprops=forward)
+    box = {"boxstyle": "round,pad=0.5", "facecolor": "white", "edgecolor": BLUE}
+    text = f"softmax of\n{sharpness:g} × log-probability"
+    middle.text(0.5, 0.7, text, ha="center", va="center", bbox=box)
+    middle.text(0.5, 0.93, "forward: the value", ha="center", color=BLUE)
+    back = {"arrowstyle": "-|>", "color": RED, "linewidth": 2, "connectionstyle": "arc3,rad=-0.35"}
+    middle.annotate("", (0, 0.45), (1, 0.45), arrowprops=back)
+    middle.text(0.5, 0.02, "backward: the gradient goes round the box", ha="center", color=RED)
+    return figure
+
+
+@rc_context(STYLE)
+def worked_sum(
+    digit_places: Any, number_places: Any, sharpness: float, digit: int, number: int
+) -> Figure:
+    """Draw how the number line adds one digit and one number, with its places [10] and [10]."""
+    digit_step = float(digit_places[digit])
+    number_step = float(number_places[number])
+    expected = 9 + digit_step + number_step
+    sums = np.arange(SUMS)
+    weights = np.exp(-sharpness * (sums - expected) ** 2)
+    figure = Figure(figsize=(9, 4.4))
+    line, answer = figure.subplots(2, 1, sharex=True, height_ratios=(2, 3))
+    steps = (
+        (9, digit_step, 2, BLUE, f"digit {digit}: {digit_step:+.2f}"),
+        (9 + digit_step, number_step, 1, ORANGE, f"number {number}: {number_step:+.2f}"),
+    )
+    for start, step, height, colour, text in steps:
+        arrow = {"arrowstyle": "-|>", "color": colour, "linewidth": 3, "shrinkA": 0, "shrinkB": 0}
+        line.annotate("", (start + step, height), (start, height), arrowprops=arrow)
+        middle = start + step / 2
+        paper = {"facecolor": "white", "edgecolor": "none", "pad": 1}
+        line.text(middle, height + 0.25, text, ha="center", va="bottom", color=colour, bbox=paper)
+    line.axvline(9, color="grey", linestyle=":", zorder=0)
+    line.axvline(expected, color=GREEN, linestyle="--", zorder=0)
+    answer.axvline(expected, color=GREEN, linestyle="--", zorder=0)
+    title = f"begin at 9, go the digit's step, go the number's step: {expected:.2f}"
+    line.set(title=title, ylim=(0.5, 2.9), yticks=[])
+    line.spines["left"].set_visible(False)
+    line.grid(False)
+    _bars(answer, weights / weights.sum(), "the nearest sum is the most probable, in %", GREEN)
+    answer.set(xlabel="sum", xlim=(-0.7, 18.7))
+    return figure

@@ -77,8 +77,8 @@ def kill_trainings(count: int, draw: random.Random, place: Path) -> list[str]:
         same = names == [path.name for path in sorted(whole.iterdir())]
         same = same and all((folder / n).read_bytes() == (whole / n).read_bytes() for n in SAME)
         if process.exitcode != 0 or not same:
-            status = f"exit status {process.exitcode}, same files: {same}"
-            failures.append(f"kill {moment:.3f} s after {first}: {status}")
+            when = f"kill {moment:.3f} s after {first}"
+            failures.append(f"{when}: exit status {process.exitcode}, same files: {same}")
     return failures
 
 
@@ -88,10 +88,9 @@ def damaged(content: bytes, draw: random.Random) -> bytes:
     end = min(len(content), start + draw.choice([1, 4, 60]))
     part = content[start:end]
     turned = bytes([part[0] ^ 1 << draw.randrange(8)]) + part[1:]
-    others = [turned, draw.randbytes(len(part)), b"", part + part]
-    if draw.random() < 0.2:
-        return content[:start]
-    return content[:start] + draw.choice(others) + content[end:]
+    rest = content[end:]
+    ends = [turned + rest, draw.randbytes(len(part)) + rest, rest, part + part + rest, b""]
+    return content[:start] + draw.choice(ends)
 
 
 def make_readers(place: Path) -> dict[Path, tuple[Callable[[], object], bool]]:
@@ -116,7 +115,7 @@ def make_readers(place: Path) -> dict[Path, tuple[Callable[[], object], bool]]:
             (raw / name).symlink_to(mnist / name)
         labels = raw / "train-labels-idx1-ubyte"
         labels.unlink()
-        shutil.copy(mnist / labels.name, labels)
+        labels.write_bytes((mnist / labels.name).read_bytes())
         readers[labels] = (lambda: load_data("mnist", place), True)
     return readers
 
@@ -156,8 +155,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--quick", action="store_true", help="4 kills and 100 damages")
     options = parser.parse_args()
-    kills = 4 if options.quick else options.kills
-    damages = 100 if options.quick else options.damages
+    kills, damages = (4, 100) if options.quick else (options.kills, options.damages)
     warnings.simplefilter("ignore")  # of a network that learned little
     multiprocessing.get_context("forkserver").set_forkserver_preload(["mnist_adder.__main__"])
     with tempfile.TemporaryDirectory() as folder:

@@ -7,6 +7,7 @@ from typing import Any
 
 import matplotlib.figure
 import numpy as np
+import torch
 from matplotlib import colormaps, rc_context, ticker
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
@@ -65,8 +66,11 @@ def run_figures(
         digit_classes=data.digit_classes,
         number_classes=data.number_classes,
     )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)  # the same figure each time
+        batch = samples[:]
     return {
-        "samples": sample_grid(samples[:], f"{data.source}, training"),
+        "samples": sample_grid(batch, f"{data.source}, training"),
         "curves": curves(history, source),
         "mistakes": mistakes(data.test.images, evaluation.mistakes, source),
         "truth_table": truth_table(evaluation.truth_table, source, withheld),

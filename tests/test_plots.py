@@ -80,7 +80,6 @@ def test_a_run_has_its_five_figures_which_are_the_same_each_time():
     evaluation = evaluate(Net(), data)
     pictures = []
     for _ in range(2):
-        torch.manual_seed(1)
         figures = plots.run_figures(data, history(2), evaluation, [(1, 2)])
         pictures.append(plots.png(figures["samples"]))
     assert list(figures) == ["samples", "curves", "mistakes", "truth_table", "confusion"]

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Runs each notebook as Colab does: alone with a zip of the repository, with the given Python of Colab's environment.
+# Runs each notebook as Colab does: alone in a folder, with the given Python of Colab's environment.
+# Its first cell installs the package from this repository's last commit.
 # Fails if a notebook fails, or if its first cell's pip changes any package but torchviz and this one.
 set -euo pipefail
 python=$PWD/$1
@@ -7,7 +8,7 @@ folder=$(mktemp -d)
 trap 'rm -r "$folder"' EXIT
 mkdir "$folder/content"
 cp notebooks/*.ipynb "$folder/content"
-git archive --format zip --output "$folder/content/repository.zip" HEAD
+sed -i "s|https://github.com/OWNER/NAME|file://$PWD|" "$folder"/content/*.ipynb
 cd "$folder/content"
 "$python" --version
 export MNIST_ADDER_EPOCHS=1 # A short run is enough to execute every cell.

@@ -1,132 +1,215 @@
-"""How well `predict` reads pictures from outside: MNIST images made into files of many kinds, and fonts.
+"""How well `predict` reads pictures from outside, and whether it knows when there is no digit.
 
-    python benchmarks/handwriting.py [--model RUN] [--images N] [--train] [--fonts DIR] [--out CSV]
+    python benchmarks/handwriting.py [--model RUN] [--images N] [--train] [--fonts DIR] [--out FILE]
 
-Changes to `mnist_adder/prediction.py` are tried with `--train`; figures are reported without it.
+MNIST images are made into pictures of many kinds. Changes to `mnist_adder/prediction.py` are tried
+with `--train`, on images of the training set and other draws; figures are reported without it.
 """
 
 import argparse
 import io
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import skimage.data
 import torch
-from PIL import Image, ImageDraw, ImageFont
+from matplotlib import get_data_path
+from PIL import Image, ImageDraw, ImageFilter, ImageFont
+from sklearn.datasets import load_digits, load_sample_images
 
-from mnist_adder import load_pretrained, prediction, read_run
-from mnist_adder.data import normalise
-from mnist_adder.runs import files
+from mnist_adder import load_pretrained, predict, read_run
+from mnist_adder.errors import InputError
 from mnist_adder.sources import load_data
 
-
-def enlarge(image: Image.Image, draw: np.random.Generator) -> Image.Image:
-    return image.resize(2 * (int(draw.integers(170, 201)),), Image.Resampling.BICUBIC)
+Random = np.random.Generator
 
 
-def inverted(image: Image.Image, draw: np.random.Generator) -> Image.Image:
+def enlarge(image: Image.Image, draw: Random) -> Image.Image:
+    side = int(draw.integers(170, 201))
+    return image.resize((side, side), Image.Resampling.BICUBIC)
+
+
+def inverted(image: Image.Image, draw: Random) -> Image.Image:
     return Image.fromarray(255 - np.asarray(enlarge(image, draw)))
 
 
-def off_centre(image: Image.Image, draw: np.random.Generator, paper: int = 0) -> Image.Image:
+def off_centre(image: Image.Image, draw: Random) -> Image.Image:
     image = enlarge(image, draw)
-    canvas = Image.new("L", (480, 360), paper)
-    canvas.paste(image, tuple(int(draw.integers(0, c - i)) for c, i in zip(canvas.size, image.size, strict=True)))
+    canvas = Image.new("L", (480, 360))
+    left = int(draw.integers(0, canvas.width - image.width))
+    top = int(draw.integers(0, canvas.height - image.height))
+    canvas.paste(image, (left, top))
     return canvas
 
 
-def grey(image: Image.Image, draw: np.random.Generator) -> Image.Image:
-    paper = int(draw.integers(100, 200))
-    ink = np.asarray(enlarge(image, draw)) / 255
-    return Image.fromarray(np.uint8(paper * (1 - ink) + 20 * ink))
+def write(ink: np.ndarray, paper: float, pen: float) -> Image.Image:
+    """Ink, 0…255, as a pen of one grey on paper of another."""
+    return Image.fromarray(np.uint8(paper + (pen - paper) * (ink / 255)))
 
 
-def shadow(image: Image.Image, draw: np.random.Generator, hard: bool = False) -> Image.Image:
+def sheet(image: Image.Image, draw: Random, paper: int = 220, pen: int = 50) -> Image.Image:
+    """A digit of 120–160 pixels on a sheet of 200×200."""
+    side = int(draw.integers(140, 181))
+    canvas = Image.new("L", (200, 200))
+    left = int(draw.integers(0, 201 - side))
+    top = int(draw.integers(0, 201 - side))
+    canvas.paste(image.resize((side, side), Image.Resampling.BICUBIC), (left, top))
+    return write(np.asarray(canvas, float), paper, pen)
+
+
+def grey(image: Image.Image, draw: Random) -> Image.Image:
+    return write(np.asarray(enlarge(image, draw), float), int(draw.integers(100, 200)), 20)
+
+
+def shadow(image: Image.Image, draw: Random, hard: bool = False) -> Image.Image:
     """A page, dark on light, half as bright on one of its four sides as on the other."""
     page = np.asarray(inverted(off_centre(image, draw), draw), float)
     light = np.linspace(0.5, 1, len(page))
-    light = np.where(light < 0.75, 0.5, 1) if hard else light
-    return Image.fromarray(np.uint8(page * np.rot90(np.tile(light, (len(page), 1)), draw.integers(4))))
+    if hard:
+        light = np.where(light < 0.75, 0.5, 1)
+    light = np.rot90(np.tile(light, (len(page), 1)), draw.integers(4))
+    return Image.fromarray(np.uint8(page * light))
 
 
-def everything(image: Image.Image, draw: np.random.Generator) -> Image.Image:
-    """Pencil on a larger grey page, in soft light from one side, with a camera's noise, in colour."""
+def everything(image: Image.Image, draw: Random) -> Image.Image:
+    """Pencil on a larger grey page, in soft light from one side, with a camera's noise."""
     page = np.asarray(shadow(image, draw), float) / 255
     page = 210 * (0.45 + 0.55 * page) + draw.normal(0, 6, page.shape)
-    return Image.fromarray(np.uint8(page.clip(0, 255))).convert("RGB")
+    return as_jpeg(Image.fromarray(np.uint8(page.clip(0, 255))).convert("RGB"))
 
 
-VARIANTS = {
-    "28×28 PNG": (lambda image, draw: image, "PNG"),
-    "enlarged to 170–200 pixels": (enlarge, "PNG"),
-    "… and dark on light": (inverted, "PNG"),
-    "… and off-centre on 480×360": (off_centre, "PNG"),
-    "… and on grey paper": (grey, "PNG"),
-    "… and as JPEG": (inverted, "JPEG"),
-    "page with a soft shadow to half": (shadow, "PNG"),
-    "page with a hard shadow to half": (lambda image, draw: shadow(image, draw, True), "PNG"),
-    "pencil, grey page, soft shadow, noise, JPEG": (everything, "JPEG"),
-}
-
-
-def as_file(image: Image.Image, kind: str) -> bytes:
+def as_jpeg(image: Image.Image) -> Image.Image:
     file = io.BytesIO()
-    image.save(file, kind)
-    return file.getvalue()
+    image.save(file, "JPEG")
+    return Image.open(file)
 
 
-@torch.inference_mode()
-def classify(model: torch.nn.Module, images: torch.Tensor) -> torch.Tensor:
-    """The digits that the network reads, int64 [N]."""
-    return torch.cat([model.features(part).argmax(1) for part in normalise(images).split(1000)])
+def rectangle(image: Image.Image, draw: Random, inset: int, width: int) -> Image.Image:
+    page = sheet(image, draw, 255, 0).resize((200 - 2 * inset - 8,) * 2)
+    canvas = Image.new("L", (200, 200), 255)
+    canvas.paste(page, (inset + 4, inset + 4))
+    corners = (inset, inset, 199 - inset, 199 - inset)
+    ImageDraw.Draw(canvas).rectangle(corners, outline=0, width=width)
+    return canvas
 
 
-def digits_read(model: torch.nn.Module, pictures: list[bytes]) -> torch.Tensor:
-    """What `predict` would answer, int64 [N]; only the network runs on all at once."""
-    return classify(model, torch.stack([prediction.to_mnist(prediction.read_image(picture)) for picture in pictures]))
+def axes(image: Image.Image, draw: Random) -> Image.Image:
+    """As a plot shows it: a frame with ticks."""
+    canvas = rectangle(image, draw, 15, 2)
+    pen = ImageDraw.Draw(canvas)
+    for place in range(30, 190, 25):
+        pen.line((place, 185, place, 191), 0, 2)
+        pen.line((8, place, 14, place), 0, 2)
+    return canvas
 
 
-def font_files(folder: Path) -> dict[str, list[bytes]]:
-    """The ten digits in every font of a folder, at three sizes, dark on light."""
-    fonts = {}
-    for path in sorted(folder.rglob("*.[ot]tf")):
-        fonts[path.stem] = []
-        for size in (40, 100, 240):
-            font = ImageFont.truetype(path, size)
-            for digit in range(10):
-                page = Image.new("L", (2 * size, 2 * size), 255)
-                ImageDraw.Draw(page).text((size, size), str(digit), 0, font, "mm")
-                fonts[path.stem].append(as_file(page, "PNG"))
-    return fonts
+def strip(image: Image.Image, draw: Random) -> Image.Image:
+    page = np.array(sheet(image, draw))
+    page = np.pad(page, ((0, 0), (int(draw.integers(4, 30)), 0)), constant_values=60)
+    return Image.fromarray(np.rot90(page, draw.integers(4)))
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--model", type=Path, metavar="RUN", help="a run's folder (default: the shipped one)")
-    parser.add_argument("--images", type=int, default=10_000)
-    parser.add_argument("--train", action="store_true", help="take images of the training set")
-    parser.add_argument("--fonts", type=Path, metavar="DIR", help="read digits in its fonts, too")
-    parser.add_argument("--out", type=Path, metavar="CSV", help="also write the results to this file")
-    options = parser.parse_args()
-    model = read_run(options.model).model if options.model else load_pretrained()
-    data = load_data("mnist")
-    split = data.train if options.train else data.test
-    images, digits = (part[: options.images] for part in split)
-    rows = []
-
-    def report(name: str, right: torch.Tensor) -> None:
-        rows.append({"as": name, "right": int(right.sum()), "of": len(right)})
-        print(f"{name:45} {rows[-1]['right']:6,} of {len(right):,}", flush=True)
-
-    report("as it is, without predict", classify(model, images) == digits)
-    for name, (make, kind) in VARIANTS.items():
-        draw = np.random.default_rng(0)
-        pictures = [as_file(make(Image.fromarray(image), draw), kind) for image in images.numpy()]
-        report(name, digits_read(model, pictures) == digits)
-    for name, pictures in font_files(options.fonts).items() if options.fonts else ():
-        report(f"font {name}", digits_read(model, pictures) == torch.arange(10).repeat(3))
-    if options.out:
-        files.write_csv(options.out, rows)
+def on_table(image: Image.Image, draw: Random) -> Image.Image:
+    table = Image.new("L", (300, 300), 60)
+    place = draw.integers(10, 91, 2)
+    table.paste(sheet(image, draw), (int(place[0]), int(place[1])))
+    return table
 
 
-if __name__ == "__main__":
-    main()
+def specks(image: Image.Image, draw: Random, count: int = 4) -> Image.Image:
+    page = np.array(sheet(image, draw, 150, 50))
+    for top, left in draw.integers(5, 190, (count, 2)):
+        page[top : top + 3, left : left + 3] = 255
+    return Image.fromarray(page)
+
+
+def coloured(image: Image.Image, draw: Random) -> Image.Image:
+    """Teal on yellow-green, with 0.5 % of the pixels black or white."""
+    ink = np.asarray(sheet(image, draw, 0, 255), float)[:, :, None] / 255
+    page = np.array([154, 205, 50]) * (1 - ink) + np.array([0, 128, 128]) * ink
+    dirt = draw.random((200, 200)) < 0.005
+    page[dirt] = 255 * draw.integers(0, 2, (dirt.sum(), 1))
+    return Image.fromarray(np.uint8(page))
+
+
+def lilac(image: Image.Image, draw: Random) -> Image.Image:
+    """The middle line of the strokes, one pixel wide, in a faint colour."""
+    strokes = np.asarray(sheet(image, draw, 0, 255)) > 127
+    line = skimage.morphology.skeletonize(strokes)[:, :, None]
+    return Image.fromarray(np.uint8(np.where(line, (225, 190, 251), 255)))
+
+
+def bold(image: Image.Image, draw: Random) -> Image.Image:
+    """Strokes so bold that they cover 60 % of a tight crop."""
+    page = enlarge(image, draw)
+    for _ in range(30):
+        crop = page.crop(page.point(lambda value: 255 * (value > 127)).getbbox())
+        if np.mean(np.asarray(crop) > 127) >= 0.6:
+            break
+        page = page.filter(ImageFilter.MaxFilter(3))
+    return Image.fromarray(255 - np.asarray(crop))
+
+
+def underlined(image: Image.Image, draw: Random) -> Image.Image:
+    page = sheet(image, draw)
+    canvas = Image.new("L", (200, 240), 220)
+    canvas.paste(page)
+    bottom = (np.asarray(page) < 150).any(1).nonzero()[0][-1]
+    height = int(bottom + draw.integers(12, 25))
+    ImageDraw.Draw(canvas).line((20, height, 180, height + int(draw.integers(-4, 5))), 50, 7)
+    return canvas
+
+
+def neighbour(image: Image.Image, draw: Random) -> Image.Image:
+    """A stroke of the next digit reaches into the picture."""
+    canvas = Image.new("L", (240, 200), 220)
+    canvas.paste(sheet(image, draw))
+    top = int(draw.integers(20, 100))
+    shape = (215, top, 275, top + int(draw.integers(50, 90)))
+    ImageDraw.Draw(canvas).ellipse(shape, outline=50, width=12)
+    return canvas
+
+
+def white_piece(image: Image.Image, draw: Random) -> Image.Image:
+    """A piece of white paper lies at an edge of the grey page."""
+    canvas = Image.new("L", (240, 200), 150)
+    canvas.paste(sheet(image, draw, 150))
+    top = int(draw.integers(0, 140))
+    ImageDraw.Draw(canvas).rectangle((int(draw.integers(205, 225)), top, 240, top + 60), 255)
+    return canvas
+
+
+def two(image: Image.Image, draw: Random, other: Image.Image) -> Image.Image:
+    canvas = Image.new("L", (340, 200), 220)
+    canvas.paste(sheet(image, draw))
+    canvas.paste(sheet(other, draw).resize((140, 140)), (200, int(draw.integers(0, 61))))
+    return canvas
+
+
+PLAIN = {
+    "28×28": lambda image, draw: image,
+    "enlarged to 170–200 pixels": enlarge,
+    "… and dark on light": inverted,
+    "… and off-centre on 480×360": off_centre,
+    "… and on grey paper": grey,
+    "… and as JPEG": lambda image, draw: as_jpeg(inverted(image, draw)),
+    "page with a soft shadow to half": shadow,
+    "page with a hard shadow to half": lambda image, draw: shadow(image, draw, True),
+    "pencil, grey page, soft shadow, noise, JPEG": everything,
+}
+SPOILED = {
+    "a 1-px black border": lambda image, draw: rectangle(image, draw, 0, 1),
+    "a box around the digit": lambda image, draw: rectangle(image, draw, 20, 3),
+    "a plot's frame with ticks": axes,
+    "a dark strip along one side": strip,
+    "the sheet lies on a darker table": on_table,
+    "grey paper with 4 white specks": specks,
+    "grey paper with 8 white specks": lambda image, draw: specks(image, draw, 8),
+    "teal pen on yellow-green, 0.5 % specks": coloured,
+    "lilac on white, 1 px wide": lilac,
+    "bold strokes, tight crop, 60 % ink": bold,
+    "underlined": underlined,
+    "a stroke of the neighbour": neighbour,
+    "a white piece at the edge": white_piece,
+}

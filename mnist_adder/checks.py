@@ -4,10 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-
-class InputError(ValueError):
-    """Something that a user gave cannot be used; the message is one line that says what to do."""
-
+from .errors import InputError
 
 CHOICES = {
     "optimizer": ("SGD", "Adam", "AdamW", "NAdam", "RAdam", "RMSprop", "Adagrad"),  # classes of torch.optim

@@ -105,9 +105,10 @@ def axes(image: Image.Image, draw: Random) -> Image.Image:
 
 
 def strip(image: Image.Image, draw: Random) -> Image.Image:
-    page = np.array(sheet(image, draw))
-    page = np.pad(page, ((0, 0), (int(draw.integers(4, 30)), 0)), constant_values=60)
-    return Image.fromarray(np.rot90(page, draw.integers(4)))
+    widths = np.zeros(4, int)
+    widths[draw.integers(4)] = draw.integers(4, 30)
+    page = np.pad(sheet(image, draw), widths.reshape(2, 2), constant_values=60)
+    return Image.fromarray(page)
 
 
 def on_table(image: Image.Image, draw: Random) -> Image.Image:

@@ -1,216 +1,135 @@
 """How well `predict` reads pictures from outside, and whether it knows when there is no digit.
 
-    python benchmarks/handwriting.py [--model RUN] [--images N] [--train] [--fonts DIR] [--out FILE]
+    python benchmarks/handwriting.py [--model RUN] [--fold N] [--images N] [--fonts DIR] [--out CSV]
 
-MNIST images are made into pictures of many kinds. Changes to `mnist_adder/prediction.py` are tried
-with `--train`, on images of the training set and other draws; figures are reported without it.
+The pictures are those of `made_pictures.py`, made of MNIST's test images. Changes to `predict` are
+tried with `--fold`: with images of a fold of the training set, other random draws, and a network
+(`--model`) that was trained without this fold. Then the threshold of the evidence is found, too,
+and the temperature that would calibrate the probabilities best.
 """
 
 import argparse
-import io
-from collections.abc import Iterator
+import csv
+import warnings
+from collections.abc import Iterable
 from pathlib import Path
 
+import made_pictures
 import numpy as np
-import skimage.data
 import torch
-from matplotlib import get_data_path
-from PIL import Image, ImageDraw, ImageFilter, ImageFont
-from sklearn.datasets import load_digits, load_sample_images
+import torch.nn.functional as F
+from PIL import Image, ImageDraw, ImageFont
+from sklearn.datasets import load_digits
 
-from mnist_adder import load_pretrained, predict, read_run
+from mnist_adder import load_pretrained, prediction, read_run
+from mnist_adder.data import normalise, one_hot_number
 from mnist_adder.errors import InputError
 from mnist_adder.sources import load_data
 
-Random = np.random.Generator
+FIELDS = ["pictures of", "right", "refused", "unsure", "of"]
 
 
-def enlarge(image: Image.Image, draw: Random) -> Image.Image:
-    side = int(draw.integers(170, 201))
-    return image.resize((side, side), Image.Resampling.BICUBIC)
+def measure(model: torch.nn.Module, name: str, pictures: Iterable, digits: list) -> dict:
+    """Let `predict` read pictures, and count its answers; digits are None where there is none."""
+    row = dict.fromkeys(FIELDS, 0)
+    row["pictures of"] = name
+    for picture, digit in zip(pictures, digits, strict=True):
+        row["of"] += 1
+        try:
+            answer = prediction.predict(model, picture, 0)
+        except InputError:
+            row["refused"] += 1
+            continue
+        row["right"] += answer.digit == digit
+        row["unsure"] += not answer.sure
+    print("{:45} right {:4} refused {:4} unsure {:4} of {:4}".format(*row.values()), flush=True)
+    return row
 
 
-def inverted(image: Image.Image, draw: Random) -> Image.Image:
-    return Image.fromarray(255 - np.asarray(enlarge(image, draw)))
+def digits_in_fonts(folder: Path) -> list[Image.Image]:
+    """The ten digits in every font of a folder, at three sizes, dark on light."""
+    pictures = []
+    for path in sorted(folder.rglob("*.[ot]tf")):
+        for size in (40, 100, 240):
+            font = ImageFont.truetype(path, size)
+            for digit in range(10):
+                page = Image.new("L", (2 * size, 2 * size), 255)
+                ImageDraw.Draw(page).text((size, size), str(digit), 0, font, "mm")
+                pictures.append(page)
+    return pictures
 
 
-def off_centre(image: Image.Image, draw: Random) -> Image.Image:
-    image = enlarge(image, draw)
-    canvas = Image.new("L", (480, 360))
-    left = int(draw.integers(0, canvas.width - image.width))
-    top = int(draw.integers(0, canvas.height - image.height))
-    canvas.paste(image, (left, top))
-    return canvas
+def scans_as_pictures() -> list[Image.Image]:
+    """scikit-learn's 1,797 scans of 8×8 pixels, enlarged to 160×160, dark on light."""
+    scans = np.uint8(255 - load_digits().images * (255 / 16))
+    return [Image.fromarray(scan).resize((160, 160), Image.Resampling.BICUBIC) for scan in scans]
 
 
-def write(ink: np.ndarray, paper: float, pen: float) -> Image.Image:
-    """Ink, 0…255, as a pen of one grey on paper of another."""
-    return Image.fromarray(np.uint8(paper + (pen - paper) * (ink / 255)))
+@torch.inference_mode()
+def calibrate(model: torch.nn.Module, images: torch.Tensor, digits: torch.Tensor) -> None:
+    """Print the threshold that 1 % of the images miss, and the best temperature."""
+    number = one_hot_number(torch.zeros(len(images), dtype=torch.int64))
+    answers = [model(normalise(view), number)[0] for view in prediction.views(images)]
+    evidence = prediction.evidence_of(answers)
+    print(
+        f"1 % of {len(images):,} images have an evidence below {evidence.quantile(0.01):.2f} nats"
+    )
+    losses = {}
+    for percent in range(50, 200, 5):
+        log_probs = F.log_softmax(answers[0] * 100 / percent, 1)
+        losses[percent / 100] = float(F.nll_loss(log_probs, digits))
+    best = min(losses, key=losses.get)
+    print(f"best temperature {best}: NLL {losses[best]:.5f} nats, {losses[1.0]:.5f} without it")
 
 
-def sheet(image: Image.Image, draw: Random, paper: int = 220, pen: int = 50) -> Image.Image:
-    """A digit of 120–160 pixels on a sheet of 200×200."""
-    side = int(draw.integers(140, 181))
-    canvas = Image.new("L", (200, 200))
-    left = int(draw.integers(0, 201 - side))
-    top = int(draw.integers(0, 201 - side))
-    canvas.paste(image.resize((side, side), Image.Resampling.BICUBIC), (left, top))
-    return write(np.asarray(canvas, float), paper, pen)
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--model", type=Path, metavar="RUN", help="a run (default: the weights)")
+    parser.add_argument("--fold", type=int, metavar="N", help="a fold of the training set, 0–11")
+    parser.add_argument("--images", type=int, default=500, metavar="N", help="for a row (500)")
+    parser.add_argument("--fonts", type=Path, metavar="DIR", help="read digits in its fonts, too")
+    parser.add_argument("--out", type=Path, metavar="CSV", help="write the results there")
+    options = parser.parse_args()
+    warnings.simplefilter("ignore")  # of unsure answers, which are counted
+    model = read_run(options.model).model if options.model else load_pretrained()
+    model.eval()
+    test = load_data("mnist", validate=options.fold).test
+    if options.fold is not None:
+        calibrate(model, test.images, test.digits)
+    seed = 0 if options.fold is None else 1
+    images = [Image.fromarray(image) for image in test.images[: options.images].numpy()]
+    digits = test.digits[: options.images].tolist()
+    rows = []
+    for name, make in {**made_pictures.PLAIN, **made_pictures.SPOILED}.items():
+        draw = np.random.default_rng(seed)
+        pictures = (make(image, draw) for image in images)
+        rows.append(measure(model, name, pictures, digits))
+    draw = np.random.default_rng(seed)
+    others = [*images[1:], images[0]]
+    pairs = (made_pictures.two(*pair, draw) for pair in zip(images, others, strict=True))
+    rows.append(measure(model, "two digits", pairs, [None] * len(images)))
+    for name, make in made_pictures.OTHER_THINGS.items():
+        draw = np.random.default_rng(seed)
+        count = options.images // 4
+        rows.append(measure(model, name, (make(draw) for _ in range(count)), [None] * count))
+    scans = load_data("digits")
+    for name, split in (("training", scans.train), ("test", scans.test)):
+        pictures = split.images.numpy()
+        rows.append(measure(model, f"digits' {name} set", pictures, split.digits.tolist()))
+    pictures = scans_as_pictures()
+    rows.append(measure(model, "digits as pictures", pictures, load_digits().target.tolist()))
+    if options.fonts:
+        pictures = digits_in_fonts(options.fonts)
+        labels = list(range(10)) * (len(pictures) // 10)
+        rows.append(measure(model, "fonts that imitate handwriting", pictures, labels))
+    if options.out:
+        with open(options.out, "w", newline="") as file:
+            writer = csv.DictWriter(file, FIELDS)
+            writer.writeheader()
+            writer.writerows(rows)
 
 
-def grey(image: Image.Image, draw: Random) -> Image.Image:
-    return write(np.asarray(enlarge(image, draw), float), int(draw.integers(100, 200)), 20)
-
-
-def shadow(image: Image.Image, draw: Random, hard: bool = False) -> Image.Image:
-    """A page, dark on light, half as bright on one of its four sides as on the other."""
-    page = np.asarray(inverted(off_centre(image, draw), draw), float)
-    light = np.linspace(0.5, 1, len(page))
-    if hard:
-        light = np.where(light < 0.75, 0.5, 1)
-    light = np.rot90(np.tile(light, (len(page), 1)), draw.integers(4))
-    return Image.fromarray(np.uint8(page * light))
-
-
-def everything(image: Image.Image, draw: Random) -> Image.Image:
-    """Pencil on a larger grey page, in soft light from one side, with a camera's noise."""
-    page = np.asarray(shadow(image, draw), float) / 255
-    page = 210 * (0.45 + 0.55 * page) + draw.normal(0, 6, page.shape)
-    return as_jpeg(Image.fromarray(np.uint8(page.clip(0, 255))).convert("RGB"))
-
-
-def as_jpeg(image: Image.Image) -> Image.Image:
-    file = io.BytesIO()
-    image.save(file, "JPEG")
-    return Image.open(file)
-
-
-def rectangle(image: Image.Image, draw: Random, inset: int, width: int) -> Image.Image:
-    page = sheet(image, draw, 255, 0).resize((200 - 2 * inset - 8,) * 2)
-    canvas = Image.new("L", (200, 200), 255)
-    canvas.paste(page, (inset + 4, inset + 4))
-    corners = (inset, inset, 199 - inset, 199 - inset)
-    ImageDraw.Draw(canvas).rectangle(corners, outline=0, width=width)
-    return canvas
-
-
-def axes(image: Image.Image, draw: Random) -> Image.Image:
-    """As a plot shows it: a frame with ticks."""
-    canvas = rectangle(image, draw, 15, 2)
-    pen = ImageDraw.Draw(canvas)
-    for place in range(30, 190, 25):
-        pen.line((place, 185, place, 191), 0, 2)
-        pen.line((8, place, 14, place), 0, 2)
-    return canvas
-
-
-def strip(image: Image.Image, draw: Random) -> Image.Image:
-    widths = np.zeros(4, int)
-    widths[draw.integers(4)] = draw.integers(4, 30)
-    page = np.pad(sheet(image, draw), widths.reshape(2, 2), constant_values=60)
-    return Image.fromarray(page)
-
-
-def on_table(image: Image.Image, draw: Random) -> Image.Image:
-    table = Image.new("L", (300, 300), 60)
-    place = draw.integers(10, 91, 2)
-    table.paste(sheet(image, draw), (int(place[0]), int(place[1])))
-    return table
-
-
-def specks(image: Image.Image, draw: Random, count: int = 4) -> Image.Image:
-    page = np.array(sheet(image, draw, 150, 50))
-    for top, left in draw.integers(5, 190, (count, 2)):
-        page[top : top + 3, left : left + 3] = 255
-    return Image.fromarray(page)
-
-
-def coloured(image: Image.Image, draw: Random) -> Image.Image:
-    """Teal on yellow-green, with 0.5 % of the pixels black or white."""
-    ink = np.asarray(sheet(image, draw, 0, 255), float)[:, :, None] / 255
-    page = np.array([154, 205, 50]) * (1 - ink) + np.array([0, 128, 128]) * ink
-    dirt = draw.random((200, 200)) < 0.005
-    page[dirt] = 255 * draw.integers(0, 2, (dirt.sum(), 1))
-    return Image.fromarray(np.uint8(page))
-
-
-def lilac(image: Image.Image, draw: Random) -> Image.Image:
-    """The middle line of the strokes, one pixel wide, in a faint colour."""
-    strokes = np.asarray(sheet(image, draw, 0, 255)) > 127
-    line = skimage.morphology.skeletonize(strokes)[:, :, None]
-    return Image.fromarray(np.uint8(np.where(line, (225, 190, 251), 255)))
-
-
-def bold(image: Image.Image, draw: Random) -> Image.Image:
-    """Strokes so bold that they cover 60 % of a tight crop."""
-    page = enlarge(image, draw)
-    for _ in range(30):
-        crop = page.crop(page.point(lambda value: 255 * (value > 127)).getbbox())
-        if np.mean(np.asarray(crop) > 127) >= 0.6:
-            break
-        page = page.filter(ImageFilter.MaxFilter(3))
-    return Image.fromarray(255 - np.asarray(crop))
-
-
-def underlined(image: Image.Image, draw: Random) -> Image.Image:
-    page = sheet(image, draw)
-    canvas = Image.new("L", (200, 240), 220)
-    canvas.paste(page)
-    bottom = (np.asarray(page) < 150).any(1).nonzero()[0][-1]
-    height = int(bottom + draw.integers(12, 25))
-    ImageDraw.Draw(canvas).line((20, height, 180, height + int(draw.integers(-4, 5))), 50, 7)
-    return canvas
-
-
-def neighbour(image: Image.Image, draw: Random) -> Image.Image:
-    """A stroke of the next digit reaches into the picture."""
-    canvas = Image.new("L", (240, 200), 220)
-    canvas.paste(sheet(image, draw))
-    top = int(draw.integers(20, 100))
-    shape = (215, top, 275, top + int(draw.integers(50, 90)))
-    ImageDraw.Draw(canvas).ellipse(shape, outline=50, width=12)
-    return canvas
-
-
-def white_piece(image: Image.Image, draw: Random) -> Image.Image:
-    """A piece of white paper lies at an edge of the grey page."""
-    canvas = Image.new("L", (240, 200), 150)
-    canvas.paste(sheet(image, draw, 150))
-    top = int(draw.integers(0, 140))
-    ImageDraw.Draw(canvas).rectangle((int(draw.integers(205, 225)), top, 240, top + 60), 255)
-    return canvas
-
-
-def two(image: Image.Image, draw: Random, other: Image.Image) -> Image.Image:
-    canvas = Image.new("L", (340, 200), 220)
-    canvas.paste(sheet(image, draw))
-    canvas.paste(sheet(other, draw).resize((140, 140)), (200, int(draw.integers(0, 61))))
-    return canvas
-
-
-PLAIN = {
-    "28×28": lambda image, draw: image,
-    "enlarged to 170–200 pixels": enlarge,
-    "… and dark on light": inverted,
-    "… and off-centre on 480×360": off_centre,
-    "… and on grey paper": grey,
-    "… and as JPEG": lambda image, draw: as_jpeg(inverted(image, draw)),
-    "page with a soft shadow to half": shadow,
-    "page with a hard shadow to half": lambda image, draw: shadow(image, draw, True),
-    "pencil, grey page, soft shadow, noise, JPEG": everything,
-}
-SPOILED = {
-    "a 1-px black border": lambda image, draw: rectangle(image, draw, 0, 1),
-    "a box around the digit": lambda image, draw: rectangle(image, draw, 20, 3),
-    "a plot's frame with ticks": axes,
-    "a dark strip along one side": strip,
-    "the sheet lies on a darker table": on_table,
-    "grey paper with 4 white specks": specks,
-    "grey paper with 8 white specks": lambda image, draw: specks(image, draw, 8),
-    "teal pen on yellow-green, 0.5 % specks": coloured,
-    "lilac on white, 1 px wide": lilac,
-    "bold strokes, tight crop, 60 % ink": bold,
-    "underlined": underlined,
-    "a stroke of the neighbour": neighbour,
-    "a white piece at the edge": white_piece,
-}
+if __name__ == "__main__":
+    main()

@@ -22,7 +22,7 @@ from PIL import Image, ImageDraw, ImageFont
 from sklearn.datasets import load_digits
 
 from mnist_adder import load_pretrained, prediction, read_run
-from mnist_adder.data import normalise, one_hot_number
+from mnist_adder.data import normalise
 from mnist_adder.errors import InputError
 from mnist_adder.sources import load_data
 
@@ -68,7 +68,7 @@ def scans_as_pictures() -> list[Image.Image]:
 @torch.inference_mode()
 def calibrate(model: torch.nn.Module, images: torch.Tensor, digits: torch.Tensor) -> None:
     """Print the threshold that 1 % of the images miss, and the best temperature."""
-    number = one_hot_number(torch.zeros(len(images), dtype=torch.int64))
+    number = F.one_hot(torch.zeros(len(images), dtype=torch.int64), 10).float()
     answers = [model(normalise(view), number)[0] for view in prediction.views(images)]
     evidence = prediction.evidence_of(answers)
     print(

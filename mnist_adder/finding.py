@@ -49,11 +49,15 @@ def find_digits(image: Any) -> Steps:
     size = min(page.shape)
     paper = morphology.opening(page, square(size // 80), mode="reflect")
     paper = morphology.closing(paper, square(size // 4), mode="reflect")
-    ink = 1 - page / paper.clip(0.05)
-    lower = ink[ink <= filters.threshold_otsu(ink)] if np.ptp(ink) else ink
-    ink = ink - np.median(lower)  # Noise makes the closing find too bright a paper.
+    ink = _from_paper((paper - page) / paper.clip(0.2))
     digits, thrown = _sort(_find_strokes(ink))
     return Steps(page, ink.clip(0), digits, thrown)
+
+
+def _from_paper(ink: np.ndarray) -> np.ndarray:
+    """Return ink [H, W] with paper at 0, because noise makes the closing find too bright a paper."""
+    lower = ink[ink <= filters.threshold_otsu(ink)] if np.ptp(ink) else ink
+    return ink - np.median(lower)
 
 
 def square(radius: int) -> Any:
@@ -91,18 +95,20 @@ def _ink_is_light(page: np.ndarray) -> bool:
     middle = (morphology.dilation(calm, around) + morphology.erosion(calm, around)) / 2
     if np.ptp(calm - middle) < 0.02:  # The filter has taken away the strokes: they are thin.
         return bool(page.mean() > calm.mean())
+    excess = calm - middle
     border = np.ones(page.shape, bool)
     border[size // 20 + 1 : -size // 20 - 1, size // 20 + 1 : -size // 20 - 1] = False
-    return bool((calm - middle).mean() + (calm - middle)[border].mean() < 0)
+    # Bold strokes in a tight crop may cover most of the picture, but hardly of its border.
+    return bool(excess.mean() + 2 * excess[border].mean() < 0)
 
 
 def _find_strokes(ink: np.ndarray) -> np.ndarray:
     """Return where ink, float [H, W], certainly is: bool [H, W]."""
     noise = -np.quantile(ink[ink <= 0], 0.1)
     if noise > 0.01:
-        ink = filters.gaussian(ink, min(ink.shape) / 300)
+        ink = _from_paper(filters.gaussian(ink, min(ink.shape) / 300))
         noise = -np.quantile(ink[ink <= 0], 0.1)
-    low = max(FAINTEST, 3.5 * noise)
+    low = max(FAINTEST, 4 * noise)
     strokes = filters.apply_hysteresis_threshold(ink, low, 1.5 * low)
     for patch in measure.regionprops(measure.label(strokes), intensity_image=ink):
         darkest = np.quantile(patch.image_intensity[patch.image], 0.98)

@@ -2,19 +2,23 @@
 
 import os
 import warnings
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from skimage import morphology
 from torch import Tensor, nn
 from torchvision.transforms.functional import InterpolationMode, rotate
 
-from .data import NUMBERS, normalise, one_hot_number
+from .data import NUMBERS, normalise
 from .errors import InputError
 from .finding import STRONG, Steps, find_digits, square
 from .pictures import read_image
 from .sources import mnist_layout
+
+if TYPE_CHECKING:
+    from .plots import Figure
 
 MIN_STROKE_WIDTH = 1.8  # Thinner strokes are thickened. The unit is a pixel of MNIST's 20×20 box.
 EVIDENCE = 7.0  # nats; below it, a picture is not sure to be a digit (benchmarks/handwriting.py)
@@ -47,7 +51,7 @@ def predict(model: nn.Module, image: Any, number: int, *, evidence: float = EVID
     except InputError as error:
         raise InputError(f"{prefix}{error}") from error
     device = next(model.parameters(), pixels).device
-    one_hot = one_hot_number(torch.tensor([int(number)])).to(device)
+    one_hot = F.one_hot(torch.tensor([int(number)]), NUMBERS).float().to(device)
     with torch.inference_mode():
         answers = [model(normalise(view).to(device), one_hot) for view in views(pixels[None])]
     log_probs, logits = answers[0]
@@ -91,7 +95,27 @@ def to_mnist(image: Any) -> Tensor:
     The picture is a Pillow image or an array, as `colours_of` takes it; ink may be dark or light.
     `InputError` for what is no image, is smaller than 4×4 pixels, blank, or shows several digits.
     """
-    steps = find_digits(image)
+    return _lay_out(find_digits(image))
+
+
+def explain(image: Any) -> "Figure":
+    """Draw how the digit of an image, as `predict` takes it, was found; also if it is refused.
+
+    `InputError` for what is no image, or is smaller than 4×4 pixels.
+    """
+    from .plots import explain as draw_steps
+
+    is_file = isinstance(image, str | os.PathLike | bytes)
+    steps = find_digits(read_image(image) if is_file else image)
+    try:
+        pixels = _lay_out(steps)
+    except InputError:
+        pixels = None
+    return draw_steps(steps.page, steps.digits, steps.thrown, pixels)
+
+
+def _lay_out(steps: Steps) -> Tensor:
+    """Return the one digit that was found as uint8 [28, 28]; `InputError` for none or several."""
     if not steps.digits:
         raise InputError("the image has no ink: it is a blank page, or the digit is too faint")
     if len(steps.digits) > 1:

@@ -1,131 +1,134 @@
-"""How well `predict` reads pictures from outside: MNIST images made into files of many kinds, and fonts.
+"""How well `predict` reads pictures from outside, and whether it knows when there is no digit.
 
-    python benchmarks/handwriting.py [--model RUN] [--images N] [--train] [--fonts DIR] [--out CSV]
+    python benchmarks/handwriting.py [--model RUN] [--fold N] [--images N] [--fonts DIR] [--out CSV]
 
-Changes to `mnist_adder/prediction.py` are tried with `--train`; figures are reported without it.
+The pictures are those of `made_pictures.py`, made of MNIST's test images. Changes to `predict` are
+tried with `--fold`: with images of a fold of the training set, other random draws, and a network
+(`--model`) that was trained without this fold. Then the threshold of the evidence is found, too,
+and the temperature that would calibrate the probabilities best.
 """
 
 import argparse
-import io
+import csv
+import warnings
+from collections.abc import Iterable
 from pathlib import Path
 
+import made_pictures
 import numpy as np
 import torch
+import torch.nn.functional as F
 from PIL import Image, ImageDraw, ImageFont
+from sklearn.datasets import load_digits
 
 from mnist_adder import load_pretrained, prediction, read_run
 from mnist_adder.data import normalise
-from mnist_adder.runs import files
+from mnist_adder.errors import InputError
 from mnist_adder.sources import load_data
 
-
-def enlarge(image: Image.Image, draw: np.random.Generator) -> Image.Image:
-    return image.resize(2 * (int(draw.integers(170, 201)),), Image.Resampling.BICUBIC)
+FIELDS = ["pictures of", "right", "refused", "unsure", "of"]
 
 
-def inverted(image: Image.Image, draw: np.random.Generator) -> Image.Image:
-    return Image.fromarray(255 - np.asarray(enlarge(image, draw)))
+def measure(model: torch.nn.Module, name: str, pictures: Iterable, digits: list) -> dict:
+    """Let `predict` read pictures, and count its answers; digits are None where there is none."""
+    row = dict.fromkeys(FIELDS, 0)
+    row["pictures of"] = name
+    for picture, digit in zip(pictures, digits, strict=True):
+        row["of"] += 1
+        try:
+            answer = prediction.predict(model, picture, 0)
+        except InputError:
+            row["refused"] += 1
+            continue
+        row["right"] += answer.digit == digit
+        row["unsure"] += not answer.sure
+    print("{:45} right {:4} refused {:4} unsure {:4} of {:4}".format(*row.values()), flush=True)
+    return row
 
 
-def off_centre(image: Image.Image, draw: np.random.Generator, paper: int = 0) -> Image.Image:
-    image = enlarge(image, draw)
-    canvas = Image.new("L", (480, 360), paper)
-    canvas.paste(image, tuple(int(draw.integers(0, c - i)) for c, i in zip(canvas.size, image.size, strict=True)))
-    return canvas
-
-
-def grey(image: Image.Image, draw: np.random.Generator) -> Image.Image:
-    paper = int(draw.integers(100, 200))
-    ink = np.asarray(enlarge(image, draw)) / 255
-    return Image.fromarray(np.uint8(paper * (1 - ink) + 20 * ink))
-
-
-def shadow(image: Image.Image, draw: np.random.Generator, hard: bool = False) -> Image.Image:
-    """A page, dark on light, half as bright on one of its four sides as on the other."""
-    page = np.asarray(inverted(off_centre(image, draw), draw), float)
-    light = np.linspace(0.5, 1, len(page))
-    light = np.where(light < 0.75, 0.5, 1) if hard else light
-    return Image.fromarray(np.uint8(page * np.rot90(np.tile(light, (len(page), 1)), draw.integers(4))))
-
-
-def everything(image: Image.Image, draw: np.random.Generator) -> Image.Image:
-    """Pencil on a larger grey page, in soft light from one side, with a camera's noise, in colour."""
-    page = np.asarray(shadow(image, draw), float) / 255
-    page = 210 * (0.45 + 0.55 * page) + draw.normal(0, 6, page.shape)
-    return Image.fromarray(np.uint8(page.clip(0, 255))).convert("RGB")
-
-
-VARIANTS = {
-    "28×28 PNG": (lambda image, draw: image, "PNG"),
-    "enlarged to 170–200 pixels": (enlarge, "PNG"),
-    "… and dark on light": (inverted, "PNG"),
-    "… and off-centre on 480×360": (off_centre, "PNG"),
-    "… and on grey paper": (grey, "PNG"),
-    "… and as JPEG": (inverted, "JPEG"),
-    "page with a soft shadow to half": (shadow, "PNG"),
-    "page with a hard shadow to half": (lambda image, draw: shadow(image, draw, True), "PNG"),
-    "pencil, grey page, soft shadow, noise, JPEG": (everything, "JPEG"),
-}
-
-
-def as_file(image: Image.Image, kind: str) -> bytes:
-    file = io.BytesIO()
-    image.save(file, kind)
-    return file.getvalue()
-
-
-@torch.inference_mode()
-def classify(model: torch.nn.Module, images: torch.Tensor) -> torch.Tensor:
-    """The digits that the network reads, int64 [N]."""
-    return torch.cat([model.features(part).argmax(1) for part in normalise(images).split(1000)])
-
-
-def digits_read(model: torch.nn.Module, pictures: list[bytes]) -> torch.Tensor:
-    """What `predict` would answer, int64 [N]; only the network runs on all at once."""
-    return classify(model, torch.stack([prediction.to_mnist(prediction.read_image(picture)) for picture in pictures]))
-
-
-def font_files(folder: Path) -> dict[str, list[bytes]]:
+def digits_in_fonts(folder: Path) -> list[Image.Image]:
     """The ten digits in every font of a folder, at three sizes, dark on light."""
-    fonts = {}
+    pictures = []
     for path in sorted(folder.rglob("*.[ot]tf")):
-        fonts[path.stem] = []
         for size in (40, 100, 240):
             font = ImageFont.truetype(path, size)
             for digit in range(10):
                 page = Image.new("L", (2 * size, 2 * size), 255)
                 ImageDraw.Draw(page).text((size, size), str(digit), 0, font, "mm")
-                fonts[path.stem].append(as_file(page, "PNG"))
-    return fonts
+                pictures.append(page)
+    return pictures
+
+
+def scans_as_pictures() -> list[Image.Image]:
+    """scikit-learn's 1,797 scans of 8×8 pixels, enlarged to 160×160, dark on light."""
+    scans = np.uint8(255 - load_digits().images * (255 / 16))
+    return [Image.fromarray(scan).resize((160, 160), Image.Resampling.BICUBIC) for scan in scans]
+
+
+@torch.inference_mode()
+def calibrate(model: torch.nn.Module, images: torch.Tensor, digits: torch.Tensor) -> None:
+    """Print the threshold that 1 % of the images miss, and the best temperature."""
+    number = F.one_hot(torch.zeros(len(images), dtype=torch.int64), 10).float()
+    answers = [model(normalise(view), number)[0] for view in prediction.views(images)]
+    evidence = prediction.evidence_of(answers)
+    print(
+        f"1 % of {len(images):,} images have an evidence below {evidence.quantile(0.01):.2f} nats"
+    )
+    losses = {}
+    for percent in range(50, 200, 5):
+        log_probs = F.log_softmax(answers[0] * 100 / percent, 1)
+        losses[percent / 100] = float(F.nll_loss(log_probs, digits))
+    best = min(losses, key=losses.get)
+    print(f"best temperature {best}: NLL {losses[best]:.5f} nats, {losses[1.0]:.5f} without it")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--model", type=Path, metavar="RUN", help="a run's folder (default: the shipped one)")
-    parser.add_argument("--images", type=int, default=10_000)
-    parser.add_argument("--train", action="store_true", help="take images of the training set")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--model", type=Path, metavar="RUN", help="a run (default: the weights)")
+    parser.add_argument("--fold", type=int, metavar="N", help="a fold of the training set, 0–11")
+    parser.add_argument("--images", type=int, default=500, metavar="N", help="for a row (500)")
     parser.add_argument("--fonts", type=Path, metavar="DIR", help="read digits in its fonts, too")
-    parser.add_argument("--out", type=Path, metavar="CSV", help="also write the results to this file")
+    parser.add_argument("--out", type=Path, metavar="CSV", help="write the results there")
     options = parser.parse_args()
+    warnings.simplefilter("ignore")  # of unsure answers, which are counted
     model = read_run(options.model).model if options.model else load_pretrained()
-    data = load_data("mnist")
-    split = data.train if options.train else data.test
-    images, digits = (part[: options.images] for part in split)
+    model.eval()
+    test = load_data("mnist", validate=options.fold).test
+    if options.fold is not None:
+        calibrate(model, test.images, test.digits)
+    seed = 0 if options.fold is None else 1
+    images = [Image.fromarray(image) for image in test.images[: options.images].numpy()]
+    digits = test.digits[: options.images].tolist()
     rows = []
-
-    def report(name: str, right: torch.Tensor) -> None:
-        rows.append({"as": name, "right": int(right.sum()), "of": len(right)})
-        print(f"{name:45} {rows[-1]['right']:6,} of {len(right):,}", flush=True)
-
-    report("as it is, without predict", classify(model, images) == digits)
-    for name, (make, kind) in VARIANTS.items():
-        draw = np.random.default_rng(0)
-        pictures = [as_file(make(Image.fromarray(image), draw), kind) for image in images.numpy()]
-        report(name, digits_read(model, pictures) == digits)
-    for name, pictures in font_files(options.fonts).items() if options.fonts else ():
-        report(f"font {name}", digits_read(model, pictures) == torch.arange(10).repeat(3))
+    for name, make in {**made_pictures.PLAIN, **made_pictures.SPOILED}.items():
+        draw = np.random.default_rng(seed)
+        pictures = (make(image, draw) for image in images)
+        rows.append(measure(model, name, pictures, digits))
+    draw = np.random.default_rng(seed)
+    others = [*images[1:], images[0]]
+    pairs = (made_pictures.two(*pair, draw) for pair in zip(images, others, strict=True))
+    rows.append(measure(model, "two digits", pairs, [None] * len(images)))
+    for name, make in made_pictures.OTHER_THINGS.items():
+        draw = np.random.default_rng(seed)
+        count = options.images // 4
+        rows.append(measure(model, name, (make(draw) for _ in range(count)), [None] * count))
+    scans = load_data("digits")
+    for name, split in (("training", scans.train), ("test", scans.test)):
+        pictures = split.images.numpy()
+        rows.append(measure(model, f"digits' {name} set", pictures, split.digits.tolist()))
+    pictures = scans_as_pictures()
+    rows.append(measure(model, "digits as pictures", pictures, load_digits().target.tolist()))
+    if options.fonts:
+        pictures = digits_in_fonts(options.fonts)
+        labels = list(range(10)) * (len(pictures) // 10)
+        rows.append(measure(model, "fonts that imitate handwriting", pictures, labels))
     if options.out:
-        files.write_csv(options.out, rows)
+        with open(options.out, "w", newline="") as file:
+            writer = csv.DictWriter(file, FIELDS)
+            writer.writeheader()
+            writer.writerows(rows)
 
 
 if __name__ == "__main__":

@@ -189,7 +189,8 @@ def predict(options: argparse.Namespace) -> int:
         if not options.json:
             digit = f"digit {answer.digit} ({max(answer.digit_probabilities):.2%})"
             sum = f"sum {answer.sum} ({max(answer.sum_probabilities):.2%})"
-            print(f"{one_line(name)}: {digit}, number {options.number}, {sum}")
+            unsure = "" if answer.sure else "; not sure"
+            print(f"{one_line(name)}: {digit}, number {options.number}, {sum}{unsure}")
     if options.json:
         print(json.dumps(answers, indent=2))
     return 2 if any("error" in answer for answer in answers) else 0

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
+import matplotlib.colors
 import matplotlib.figure
 import numpy as np
 import torch
@@ -329,7 +330,12 @@ def sample_path(image: Any, probs: Any, sharp: Any, number: Any, sums: Any) -> F
     picture.set_title("1. the image")
     _bars(before, probs, "2. the digit's\nprobabilities, in %", BLUE)
     _bars(after, sharp, "3. sharpened, in %", BLUE)
-    _bars(joined, [*sharp, *number], "4. with the number: 20 values, in %", [BLUE] * 10 + [ORANGE] * 10)
+    _bars(
+        joined,
+        [*sharp, *number],
+        "4. with the number: 20 values, in %",
+        [BLUE] * 10 + [ORANGE] * 10,
+    )
     joined.set_xticks(range(20), [*range(10), *range(10)])
     joined.set_xlabel("digit (blue), number (orange)")
     _bars(answer, sums, "5. the sums' probabilities, in %", GREEN)
@@ -407,4 +413,31 @@ def worked_sum(
     line.grid(False)
     _bars(answer, weights / weights.sum(), "the nearest sum is the most probable, in %", GREEN)
     answer.set(xlabel="sum", xlim=(-0.7, 18.7))
+    return figure
+
+
+@rc_context(STYLE)
+def explain(page: Any, digits: Sequence[Any], thrown: Any, pixels: Any = None) -> Figure:
+    """Draw the steps from a picture to its digit: what was found, thrown away, seen by the network.
+
+    `page` is the picture in grey [H, W]; `digits` and `thrown` are bool [H, W], as
+    `finding.find_digits` returns them. `pixels` [28, 28] is what the network gets, or None.
+    """
+    found = np.ones((*np.shape(page), 3))  # white paper
+    found[thrown] = matplotlib.colors.to_rgb(ORANGE)
+    for place, digit in enumerate(digits):
+        found[digit] = matplotlib.colors.to_rgb((BLUE, GREEN, RED)[place % 3])
+    titles = [
+        "the picture in grey, ink dark",
+        f"digits found: {len(digits)}; orange: thrown away",
+        "refused" if pixels is None else "what the network sees",
+    ]
+    figure = Figure(figsize=(9, 3.4))
+    for axes, title in zip(figure.subplots(1, 3), titles, strict=True):
+        axes.set_title(title, fontsize=10)
+        axes.axis("off")
+    figure.axes[0].imshow(page, cmap="gray", vmin=0, vmax=1)
+    figure.axes[1].imshow(found)
+    if pixels is not None:
+        figure.axes[2].imshow(pixels, cmap="gray_r", vmin=0, vmax=255)
     return figure

@@ -14,13 +14,13 @@ import warnings
 from collections.abc import Iterable
 from pathlib import Path
 
-import made_pictures
 import numpy as np
 import torch
 import torch.nn.functional as F
 from PIL import Image, ImageDraw, ImageFont
 from sklearn.datasets import load_digits
 
+import made_pictures
 from mnist_adder import load_pretrained, prediction, read_run
 from mnist_adder.data import normalise
 from mnist_adder.errors import InputError

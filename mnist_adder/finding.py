@@ -22,9 +22,7 @@ Patch = Any  # what scikit-image's regionprops returns for each connected patch 
 class Steps(NamedTuple):
     """What was found in a picture on the way to its digit."""
 
-    page: (
-        np.ndarray
-    )  # float [H, W]: the picture in grey, ink dark, without a table around the sheet
+    page: np.ndarray  # float [H, W]: the picture in grey, ink dark, without a table around
     ink: np.ndarray  # float [H, W]: the share of the paper's brightness that is missing
     digits: list[np.ndarray]  # bool [H, W] each: the strokes of a digit
     thrown: np.ndarray  # bool [H, W]: other ink
@@ -55,7 +53,7 @@ def find_digits(image: Any) -> Steps:
 
 
 def _from_paper(ink: np.ndarray) -> np.ndarray:
-    """Return ink [H, W] with paper at 0, because noise makes the closing find too bright a paper."""
+    """Return ink [H, W] with paper at 0; noise makes the closing find too bright a paper."""
     lower = ink[ink <= filters.threshold_otsu(ink)] if np.ptp(ink) else ink
     return ink - np.median(lower)
 
@@ -88,7 +86,7 @@ def _cut_out_sheet(page: np.ndarray) -> np.ndarray:
 
 
 def _ink_is_light(page: np.ndarray) -> bool:
-    """Return whether a page [H, W] and its border are mostly nearer to the darkest values around."""
+    """Return whether a page [H, W] and its border are mostly near to the darkest values."""
     size = min(page.shape)
     calm = filters.median(page, np.ones((2 * (size // 80) + 1,) * 2))  # without specks
     around = square(size // 4)

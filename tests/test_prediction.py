@@ -10,6 +10,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from mnist_adder.runs.folder import load_pretrained, save_run
 from PIL import Image, ImageDraw, ImageOps, PngImagePlugin
 from torch import nn
 
@@ -17,9 +18,8 @@ from mnist_adder import RECIPES, build, fit, pictures
 from mnist_adder.__main__ import main
 from mnist_adder.errors import InputError
 from mnist_adder.prediction import evidence_of, explain, predict, read_image, to_mnist, views
-from mnist_adder.sources import mnist_layout
 from mnist_adder.runs import folder as run_folder
-from mnist_adder.runs.folder import load_pretrained, save_run
+from mnist_adder.sources import mnist_layout
 
 RECIPE = replace(RECIPES["exact-adder"], epochs=8, batch_size=32)
 
@@ -261,7 +261,7 @@ def test_heic(digits, monkeypatch):
 
 
 def test_predictions(model, digits, tmp_path):
-    """They are mostly right, digit and sum agree, and every form of the same image gives the same answer."""
+    """They are mostly right, and every form of the same image gives the same answer."""
     right = 0
     for image, digit in zip(digits.test.images[:60], digits.test.digits[:60].tolist(), strict=True):
         answer = predict(model, picture(image), 7, evidence=0)  # it is hardly trained

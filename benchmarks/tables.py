@@ -109,12 +109,12 @@ def gpu() -> str:
 
 
 def examples() -> str:
-    """A line for each example: the first line of its docstring."""
-    lines = []
+    """The README's table of tasks: the beginning of each example's docstring."""
+    lines = ["| task | file |", "| --- | --- |"]
     for path in sorted((ROOT / "examples").glob("*.py")):
         about = ast.get_docstring(ast.parse(path.read_text())) or ""
-        first = about.partition("\n")[0]
-        lines.append(f"* [{path.name}](examples/{path.name}): {first}")
+        task = re.split(r"[:;.,]", about)[0]
+        lines.append(f"| {task} | [{path.stem}](examples/{path.name}) |")
     return "\n".join(lines)
 
 

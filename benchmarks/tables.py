@@ -7,7 +7,6 @@ A part of a page between ``<!--NAME-->`` and ``<!--end-->`` is what the function
 the tables in ``results/`` alone.
 """
 
-import ast
 import json
 import re
 import sys
@@ -104,18 +103,8 @@ def gpu() -> str:
         f"On an {card}, `adder` takes {rows['adder']['median']:.0f} s (joint accuracy"
         f" {joint['mean']:.2f} %, {joint['repeats']} seeds), `speedrun`"
         f" {rows['speedrun']['median']:.1f} s and published system A\n"
-        f"{rows['system A']['median']:.0f} s. So small operations take longer to start than to do."
+        f"{rows['system A']['median']:.0f} s."
     )
-
-
-def examples() -> str:
-    """The README's table of tasks: the beginning of each example's docstring."""
-    lines = ["| task | file |", "| --- | --- |"]
-    for path in sorted((ROOT / "examples").glob("*.py")):
-        about = ast.get_docstring(ast.parse(path.read_text())) or ""
-        task = re.split(r"[:;.,]", about)[0]
-        lines.append(f"| {task} | [{path.stem}](examples/{path.name}) |")
-    return "\n".join(lines)
 
 
 def speed() -> str:
@@ -157,8 +146,7 @@ def handwriting() -> str:
     return f"{table(['as', 'digits right'], lines)}\n\n{sentence}"
 
 
-PARTS = [headline, recipes, all_recipes, withheld, adds, log, gpu, examples]
-PARTS += [speed, searches, handwriting]
+PARTS = [headline, recipes, all_recipes, withheld, adds, log, gpu, speed, searches, handwriting]
 
 
 def trainings(withheld: int) -> dict[str, list[Row]]:

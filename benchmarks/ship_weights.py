@@ -47,7 +47,7 @@ def main(folder: Path) -> None:
     epochs = len(run.history)
     rows = [{**row, "epoch": int(row["epoch"])} for row in run.history]
     lines = [describe_row(row, epochs, run.metrics["split"]) for row in rows]
-    log = [first_line.format(**run.metrics), *lines[:3], "…", *lines[-2:]]
+    log = [first_line.format(**run.metrics), *lines[:2], "…", lines[-1]]
     write_text(RESULTS / "log.txt", "\n".join([*log, ""]))
     print(f"{runs.PRETRAINED}: joint accuracy {run.metrics['joint_accuracy']:.3%}")
 

@@ -47,9 +47,8 @@ def start(*arguments: str | Path) -> multiprocessing.Process:
 
 
 def killed(folder: Path, first: str, moment: float) -> bool:
-    """Kill a training `moment` seconds after its file `first`; return whether it can go on."""
+    """Kill a training `moment` seconds after `first` has content; return whether it can go on."""
     process = start(*TRAIN, "--out", folder)
-    # For a moment, a new run's checkpoint is empty.
     while process.is_alive() and not any(path.stat().st_size for path in folder.glob(first)):
         time.sleep(0.001)
     process.join(moment)

@@ -47,14 +47,14 @@ def start(*arguments: str | Path) -> multiprocessing.Process:
 
 
 def killed(folder: Path, first: str, moment: float) -> bool:
-    """Kill a training `moment` seconds after its file `first`; return whether it can go on."""
+    """Kill a training `moment` seconds after `first` has content; return whether it can go on."""
     process = start(*TRAIN, "--out", folder)
-    while process.is_alive() and not (folder / first).exists():
+    while process.is_alive() and not any(path.stat().st_size for path in folder.glob(first)):
         time.sleep(0.001)
     process.join(moment)
     process.kill()
     process.join()
-    return (folder / CHECKPOINT).exists() and (folder / CHECKPOINT).stat().st_size > 0
+    return any(path.stat().st_size for path in folder.glob(CHECKPOINT))
 
 
 def kill_trainings(count: int, draw: random.Random, place: Path) -> list[str]:

@@ -498,7 +498,7 @@ def test_what_a_cluster_sets_does_nothing(short, tmp_path, monkeypatch, capsys):
 
 
 def test_bad_input_ends_the_process_with_2():
-    done = shell("MPLBACKEND=nosuch OURS train --recipe nosuch")
+    done = shell("OURS train --recipe nosuch")
     assert (done.returncode, done.stdout) == (2, "")
     only_line(done.stderr)
 

@@ -305,27 +305,15 @@ def test_numbered_folders_stay_in_runs_whatever_the_recipes_name(
     assert [path.name for path in tmp_path.iterdir()] == ["here"]
 
 
-def test_only_one_of_many_trainings_gets_a_folder(small, tmp_path):
-    training = Training(QUICK, small)
-    outcomes = []
-    barrier = threading.Barrier(8)
-
-    def attempt():
-        barrier.wait()
-        try:
-            outcomes.append(runs.new_folder(tmp_path / "run", training))
-        except InputError as error:
-            outcomes.append(str(error))
-
-    threads = [threading.Thread(target=attempt) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert outcomes.count(tmp_path / "run") == 1
-    assert len(outcomes) == 8
-    assert [path.name for path in (tmp_path / "run").iterdir()] == ["checkpoint.pt"]
-    read_checkpoint(tmp_path / "run")
+def test_only_one_of_two_trainings_gets_a_folder(small, tmp_path, monkeypatch):
+    """The second one found the folder empty, and then the first one began."""
+    runs.new_folder(tmp_path / "run", Training(QUICK, small))
+    before = contents(tmp_path / "run")
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "iterdir", lambda folder: iter(()))
+        message = refusal(runs.new_folder, tmp_path / "run", Training(QUICK, small, seed=1))
+    assert "is not empty" in message
+    assert contents(tmp_path / "run") == before
 
 
 def test_what_cannot_be_saved_is_refused_before_there_is_a_folder(small, tmp_path):

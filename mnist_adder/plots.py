@@ -330,12 +330,8 @@ def sample_path(image: Any, probs: Any, sharp: Any, number: Any, sums: Any) -> F
     picture.set_title("1. the image")
     _bars(before, probs, "2. the digit's\nprobabilities, in %", BLUE)
     _bars(after, sharp, "3. sharpened, in %", BLUE)
-    _bars(
-        joined,
-        [*sharp, *number],
-        "4. with the number: 20 values, in %",
-        [BLUE] * 10 + [ORANGE] * 10,
-    )
+    colours = [BLUE] * 10 + [ORANGE] * 10
+    _bars(joined, [*sharp, *number], "4. with the number: 20 values, in %", colours)
     joined.set_xticks(range(20), [*range(10), *range(10)])
     joined.set_xlabel("digit (blue), number (orange)")
     _bars(answer, sums, "5. the sums' probabilities, in %", GREEN)

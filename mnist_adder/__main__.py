@@ -173,7 +173,9 @@ def summary(options: argparse.Namespace) -> None:
 
 def predict(options: argparse.Namespace) -> int:
     model = runs.read_run(options.run).model if options.run else runs.load_pretrained()
-    names = [file for name in options.images for file in glob.glob(name) or [name]]
+    names = []
+    for name in options.images:  # Windows gives *.png as it is
+        names += [name] if Path(name).exists() else glob.glob(name) or [name]
     answers: list[dict[str, Any]] = []
     for name in names:
         try:

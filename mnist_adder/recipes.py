@@ -90,6 +90,8 @@ def describe(value: Any) -> Any:
     """Return plain data as it is, and a class, a function or an object in words."""
     if value is None or isinstance(value, bool | int | float | str):
         return value
+    if isinstance(value, tuple | list):
+        return [describe(part) for part in value]
     if is_dataclass(value) and not isinstance(value, type):
         return repr(value)
     if not hasattr(value, "__qualname__"):

@@ -33,7 +33,7 @@ from mnist_adder.training import Training
 COMMAND = [sys.executable, "-m", "mnist_adder"]
 PACKAGE = Path(__main__.__file__).parents[1]
 CHECKED = ("config.json", "history.csv", "metrics.json", "model.safetensors")
-ANSWER = Prediction(7, 12, [0.0] * 7 + [0.9, 0.1, 0.0], [0.05] * 12 + [0.4] + [0.0] * 6, None)
+ANSWER = Prediction(7, 12, [0.0] * 7 + [0.9, 0.1, 0.0], [0.05] * 12 + [0.4] + [0.0] * 6, None, True)
 
 
 @pytest.fixture(scope="module")

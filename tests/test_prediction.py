@@ -10,18 +10,17 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from mnist_adder.runs.folder import load_pretrained, save_run
 from PIL import Image, ImageDraw, ImageOps, PngImagePlugin
 from torch import nn
 
-from mnist_adder import RECIPES, build, fit, pictures
+from mnist_adder import RECIPES, fit, pictures, runs
 from mnist_adder.__main__ import main
 from mnist_adder.errors import InputError
 from mnist_adder.prediction import evidence_of, explain, predict, read_image, to_mnist, views
-from mnist_adder.runs import folder as run_folder
+from mnist_adder.runs import load_pretrained, save_run
 from mnist_adder.sources import mnist_layout
 
-RECIPE = replace(RECIPES["exact-adder"], epochs=8, batch_size=32)
+RECIPE = replace(RECIPES["exact-adder"], digits_epochs=8, batch_size=32)
 
 
 @pytest.fixture(scope="module")
@@ -500,7 +499,7 @@ def test_command_refuses_other_numbers(number, capsys):
 
 
 @pytest.mark.skipif(
-    not run_folder.PRETRAINED.is_file(), reason="the package has no weights yet: make weights"
+    not runs.PRETRAINED.is_file(), reason="the package has no weights yet: make weights"
 )
 def test_pretrained(digits):
     model = load_pretrained()
@@ -514,6 +513,6 @@ def test_pretrained(digits):
 
 
 def test_missing_weights(tmp_path, monkeypatch):
-    monkeypatch.setattr(run_folder, "PRETRAINED", tmp_path / "nosuch.safetensors")
+    monkeypatch.setattr(runs, "PRETRAINED", tmp_path / "nosuch.safetensors")
     with pytest.raises(InputError, match="is missing or damaged: install the package again"):
         load_pretrained()

@@ -8,7 +8,8 @@ from mnist_adder import AdderDataset, AdderNet, evaluate, gpu_check, load_data, 
 
 def main(data, device="cpu", epochs=3):
     dataset = AdderDataset(*data.train)
-    loader = DataLoader(dataset, batch_size=64, shuffle=True, num_workers=2)
+    workers = {"num_workers": 2, "persistent_workers": True}  # started once, not in each epoch
+    loader = DataLoader(dataset, batch_size=64, shuffle=True, **workers)
     model = AdderNet().to(device)
     optimizer = torch.optim.Adam(model.parameters(), lr=0.003)
     for epoch in range(epochs):

@@ -61,7 +61,9 @@ def test_other_precisions(network, dtype):
         torch.testing.assert_close(output.float(), wanted, rtol=0.1, atol=0.1)
 
 
-def test_export_with_any_batch_size(network):
+@pytest.mark.parametrize("cls", [AdderNet, NumberLineNet, ExactAdderNet])
+def test_export_with_any_batch_size(cls):
+    network = cls()
     batch = torch.export.Dim("batch")
     shapes = {"image": {0: batch}, "number": {0: batch}}
     exported = torch.export.export(network.eval(), inputs(), dynamic_shapes=shapes).module()

@@ -55,7 +55,7 @@ def without_seconds(history) -> list[dict]:
 
 
 def test_it_learns_the_bundled_digits(digits):
-    training = fit(replace(RECIPES["adder"], digits_epochs=6, batch_size=32), digits, quiet=True)
+    training = fit(replace(RECIPES["adder"], digits_epochs=5, batch_size=32), digits, quiet=True)
     first, *_, last = training.history
     assert last["test_digit_accuracy"] > 0.9
     assert last["test_joint_accuracy"] > 0.2  # by chance: 0.01
@@ -536,12 +536,12 @@ def test_a_batch_larger_than_the_data(few, quick):
 
 def test_real_mnist(mnist_dir):
     loaded = load_data("mnist", mnist_dir)
-    train = Split(loaded.train.images[:6000], loaded.train.digits[:6000])
-    test = Split(loaded.test.images[:1000], loaded.test.digits[:1000])
+    train = Split(loaded.train.images[:4000], loaded.train.digits[:4000])
+    test = Split(loaded.test.images[:500], loaded.test.digits[:500])
     recipe = replace(RECIPES["adder"], epochs=1, batch_size=32)
     (row,) = Training(recipe, Data("mnist", train, test))
-    assert row["test_digit_accuracy"] >= 0.9
-    assert row["test_joint_accuracy"] >= 0.3  # by chance: 0.01
+    assert row["test_digit_accuracy"] >= 0.85
+    assert row["test_joint_accuracy"] >= 0.2  # by chance: 0.01
 
 
 @needs_cuda

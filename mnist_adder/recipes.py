@@ -61,12 +61,12 @@ class Recipe:
         object.__setattr__(self, "optimizer_options", tuple(pairs))
         for field in fields(self):
             object.__setattr__(self, field.name, _plain(getattr(self, field.name)))
-        for name in ("epochs", "digits_epochs", "batch_size"):
+        # BatchNorm cannot train on a batch of one image.
+        for name, least in (("epochs", 1), ("digits_epochs", 1), ("batch_size", 2)):
             count = getattr(self, name)
-            if not (name == "digits_epochs" and count is None) and not _whole(count):
-                raise InputError(
-                    f"{name} must be a whole number from 1 to {MOST:,}, not {count!r:.40}"
-                )
+            if not (name == "digits_epochs" and count is None) and not _whole(count, least):
+                limits = f"a whole number from {least} to {MOST:,}"
+                raise InputError(f"{name} must be {limits}, not {count!r:.40}")
         if not isinstance(self.lr, int | float) or not 0 < self.lr < math.inf:
             raise InputError(f"lr, the learning rate, must be above 0, not {self.lr!r:.40}")
         if self.schedule not in ("constant", "one-cycle"):
@@ -99,8 +99,8 @@ def describe(value: Any) -> Any:
     return f"{value.__module__}:{value.__qualname__}"
 
 
-def _whole(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= MOST
+def _whole(value: Any, least: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and least <= value <= MOST
 
 
 def _plain(value: Any) -> Any:

@@ -204,6 +204,13 @@ def new_folder(folder: str | Path | None, training: Training) -> Path:
     return folder
 
 
+def differences(begun: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """Return the names of the settings, but not of the environment, in which two configs differ."""
+    before = {**begun, **begun["settings"]}
+    after = {**now, **now["settings"]}
+    return [name for name in after if name not in ENVIRONMENT and after[name] != before.get(name)]
+
+
 def _checkpoint(training: Training, config: dict[str, Any]) -> bytes:
     """Return a checkpoint: what `torch.save` makes of the training, then 32 bytes of SHA-256."""
     body = serialise({**training.state_dict(), "config": config})
@@ -212,11 +219,7 @@ def _checkpoint(training: Training, config: dict[str, Any]) -> bytes:
 
 def _restore(training: Training, checkpoint: dict[str, Any]) -> None:
     """Let a fresh training go on from a checkpoint, which must be of the same training."""
-    config = checkpoint["config"]
-    now = run_config(training)
-    before = {**config, **config["settings"]}
-    after = {**now, **now["settings"]}
-    differing = [n for n in after if n not in ENVIRONMENT and after[n] != before.get(n)]
+    differing = differences(checkpoint["config"], run_config(training))
     if differing:
         names = ", ".join(differing)
         raise InputError(f"this training differs from the unfinished run in: {names}")

@@ -88,12 +88,8 @@ class Training:
         # is not made yet.
         serialise(Training.state_dict(self))
 
-    def __len__(self) -> int:
-        """Return the number of epochs that are left."""
-        return self.epochs - len(self.history)
-
     def __iter__(self) -> Iterator[Row]:
-        while len(self) > 0:
+        while len(self.history) < self.epochs:
             epoch = len(self.history) + 1
             torch.manual_seed(derive_seed(self.seed, epoch))
             start = time.perf_counter()

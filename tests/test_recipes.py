@@ -72,7 +72,7 @@ def test_settings_are_plain_data_that_say_everything():
     [
         *(("epochs", value) for value in (0, 1.5, True, "3", None)),
         *(("digits_epochs", value) for value in (0, 1.5)),
-        *(("batch_size", value) for value in (0, 60.5)),
+        *(("batch_size", value) for value in (0, 1, 60.5)),
         *(("lr", value) for value in (0, -1, float("nan"), float("inf"), "1", None)),
         ("schedule", "cosine"),
     ],

@@ -65,10 +65,8 @@ def test_it_learns_the_bundled_digits(digits):
 
 def test_each_iteration_is_an_epoch_and_gives_a_row(few, quick):
     training = Training(quick, few)
-    assert len(training) == 2
     rows = list(training)
     assert rows == training.history
-    assert len(training) == 0
     assert list(training) == []
     losses = {"digit_loss", "sum_loss"}
     accuracies = {"digit_accuracy", "sum_accuracy", "joint_accuracy"}
@@ -88,7 +86,7 @@ def test_the_loop_may_be_left_and_gone_on_with(few, quick):
     for row in training:
         row["mine"] = 7.0
         break
-    assert len(training) == 1
+    assert len(training.history) == 1
     torch.rand(3)  # what the caller draws changes nothing
     for row in training:
         row["mine"] = 8.0

@@ -81,8 +81,8 @@ const ADDERS = {
     return SUMS.map((sum) => logSumExp(table.map((given) => given[sum])));
   },
 
-  // The sum is the digit moved up by the number. No digit makes the other nine sums.
-  exact: (adder, scores, number) => SUMS.map((sum) => logSoftmax(scores)[sum - number] ?? -Infinity),
+  // The sum is the digit moved up by the number. No digit makes the other nine sums: e⁻¹⁰⁰ is 0.
+  exact: (adder, scores, number) => SUMS.map((sum) => logSoftmax(scores)[sum - number] ?? -100),
 };
 
 // The CNN's scores of the ten digits, for 784 pixels from 0 (paper) to 255 (ink).

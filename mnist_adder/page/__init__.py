@@ -2,14 +2,13 @@
 
 import html
 import json
-import os
-import secrets
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
+from ..files import write
 from ..models import parameter_count
 from .layers import describe
 
@@ -47,15 +46,8 @@ def page_html(
 
 
 def write_page(path: str | Path, model: nn.Module, **options: Any) -> None:
-    """Write the page of `page_html` to a file: a reader finds the old file or the whole new one."""
-    path = Path(path)
-    page = page_html(model, **options)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    try:
-        temporary.write_text(page, encoding="utf-8", newline="\n")
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    """Write the page of `page_html` whole to a file."""
+    write(Path(path), page_html(model, **options).encode())
 
 
 def show_page(model: nn.Module, **options: Any) -> Any:

@@ -69,7 +69,7 @@ def scans_as_pictures() -> list[Image.Image]:
 def calibrate(model: torch.nn.Module, images: torch.Tensor, digits: torch.Tensor) -> None:
     """Print the threshold that 1 % of the images miss, and the best temperature."""
     number = F.one_hot(torch.zeros(len(images), dtype=torch.int64), 10).float()
-    answers = [model(normalise(view), number)[0] for view in prediction.views(images)]
+    answers = [model(normalise(view), number)[0] for view in prediction.views(images[:, None])]
     evidence = prediction.evidence_of(answers)
     print(
         f"1 % of {len(images):,} images have an evidence below {evidence.quantile(0.01):.2f} nats"

@@ -11,7 +11,7 @@ run: $(VENV)/.installed  ## train the default recipe into a new folder under run
 test: $(VENV)/.tested  ## lint, format check and tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto
 
 notebook: $(VENV)/.tested  ## run the notebooks from top to bottom and keep their outputs
 	$(BIN)/jupyter nbconvert --to notebook --execute --inplace notebooks/*.ipynb

@@ -17,6 +17,10 @@ import mnist_adder
 from mnist_adder import RECIPES, Data, Recipe, Split, load_data
 from mnist_adder.sources import MNIST_SHA256
 
+# The tests run in a process for each core; more threads would only wait for each other.
+torch.set_num_threads(1)
+os.environ["OMP_NUM_THREADS"] = "1"  # in the processes that tests start, too
+
 settings.register_profile("few", deadline=None, derandomize=True, max_examples=25)
 settings.load_profile("few")
 

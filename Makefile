@@ -16,6 +16,7 @@ test: $(VENV)/.tested  ## lint, format check and tests
 notebook: $(VENV)/.tested  ## run the notebooks from top to bottom and keep their outputs
 	$(BIN)/jupyter nbconvert --to notebook --execute --inplace notebooks/*.ipynb
 	$(BIN)/jupyter nbconvert --to notebook --coalesce-streams --inplace notebooks/*.ipynb
+	$(BIN)/python benchmarks/notebook_pictures.py notebooks/*.ipynb
 
 figures: $(VENV)/.tested runs/readme/SHA256SUMS  ## the README's tables, and its figures in images/
 	cp $(foreach name,curves mistakes samples truth_table,runs/readme/$(name).png) images

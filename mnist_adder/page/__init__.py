@@ -13,7 +13,6 @@ from ..models import parameter_count
 from .layers import describe
 
 FOLDER = Path(__file__).parent
-MIN_PROBABILITY = 0.5  # The page is not sure of a digit or a sum that is less probable.
 
 
 def page_html(
@@ -21,22 +20,19 @@ def page_html(
     *,
     compared: Sequence[nn.Module] = (),
     withheld: Sequence[Sequence[int]] = (),
-    min_probability: float = MIN_PROBABILITY,
 ) -> str:
     """Return the page to draw on, with a network in it.
 
     The network has a `cnn` of plain layers, and an `adder` that is one of ours or plain layers,
     which are given the CNN's raw scores and the number. `compared` are a network with each of our
     three adders, trained without the (digit, number) pairs `withheld`: the page shows them side by
-    side. Below `min_probability` it says that it is not sure. `InputError` for a network that the
-    page cannot run.
+    side. `InputError` for a network that the page cannot run.
     """
     networks = [describe(network) for network in compared]
     data = {
         "network": describe(model),
         "compared": {network["adder"]["type"]: network for network in networks},
         "withheld": withheld,
-        "min_probability": min_probability,
     }
     page = (FOLDER / "template.html").read_text(encoding="utf-8")
     for name in ("page.css", "network.js", "layout.js", "page.js"):

@@ -2,7 +2,6 @@
 
 import base64
 import copy
-import itertools
 import math
 from typing import Any
 
@@ -22,9 +21,9 @@ def describe(model: nn.Module) -> Description:
 
     `InputError` for a network that it would not compute.
     """
-    name = type(model).__name__
+    refusal = f"the page cannot run {type(model).__name__}"
     if not hasattr(model, "cnn") or not hasattr(model, "adder"):
-        raise InputError(f"the page cannot run {name}: it has not both a cnn and an adder")
+        raise InputError(f"{refusal}: it has not both a cnn and an adder")
     model = copy.deepcopy(model).cpu().float().eval()
     cnn = _layers(model.cnn, "cnn")
     adder = _adder(model.adder)
@@ -34,13 +33,12 @@ def describe(model: nn.Module) -> Description:
     with torch.no_grad():
         scores = model.cnn(image)  # [1, 10]
         log_probs = F.log_softmax(scores, 1)
-        raw = [torch.cat([scores, number], 1)]  # [1, 20]
-        logits = model.adder(
-            *(raw if adder["type"] == "scores" else [log_probs, number])
-        )  # [1, 19]
+        raw = adder["type"] == "scores"
+        inputs = [torch.cat([scores, number], 1)] if raw else [log_probs, number]
+        logits = model.adder(*inputs)  # [1, 19]
         outputs = model(image, number)
     if not torch.allclose(torch.cat([log_probs, logits], 1), torch.cat(outputs, 1), atol=1e-4):
-        raise InputError(f"the page cannot run {name}: it does more than its cnn and adder do")
+        raise InputError(f"{refusal}: it does more than its cnn and adder do")
     return {"mean": MEAN, "std": STD, "cnn": cnn, "adder": adder}
 
 
@@ -61,8 +59,8 @@ def _adder(adder: nn.Module) -> Description:
 def _layers(layer: nn.Module, name: str) -> list[Description]:
     """Describe a layer, or the layers of a Sequential, without those that only training needs."""
     if isinstance(layer, nn.Sequential) and type(layer).forward is nn.Sequential.forward:
-        children = [_layers(child, f"{name}.{key}") for key, child in layer.named_children()]
-        return list(itertools.chain.from_iterable(children))
+        children = layer.named_children()
+        return [inner for key, child in children for inner in _layers(child, f"{name}.{key}")]
     if isinstance(layer, nn.Dropout | nn.Dropout2d | nn.Identity):
         return []
     known = LAYERS.get(type(layer))
@@ -104,17 +102,13 @@ def _linear(linear: nn.Linear) -> Description:
     return {"type": "linear", "weight": _floats(linear.weight), "bias": _floats(bias)}
 
 
-def _flatten(flatten: nn.Flatten) -> Description:
-    return {"type": "flatten" if (flatten.start_dim, flatten.end_dim) == (1, -1) else None}
-
-
 LAYERS = {
     nn.Conv2d: _conv,
     nn.MaxPool2d: _max_pool,
     nn.BatchNorm1d: _batch_norm,
     nn.BatchNorm2d: _batch_norm,
     nn.Linear: _linear,
-    nn.Flatten: _flatten,
+    nn.Flatten: lambda layer: {"type": "flatten"},
     nn.ReLU: lambda layer: {"type": "relu"},
     Rescale: lambda layer: {"type": "scale", "scale": [layer.scale], "shift": [layer.shift]},
 }

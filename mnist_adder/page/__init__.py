@@ -28,10 +28,9 @@ def page_html(
     three adders, trained without the (digit, number) pairs `withheld`: the page shows them side by
     side. `InputError` for a network that the page cannot run.
     """
-    networks = [describe(network) for network in compared]
     data = {
         "network": describe(model),
-        "compared": {network["adder"]["type"]: network for network in networks},
+        "compared": {part["adder"]["type"]: part for part in map(describe, compared)},
         "withheld": withheld,
     }
     page = (FOLDER / "template.html").read_text(encoding="utf-8")

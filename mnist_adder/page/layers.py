@@ -2,8 +2,6 @@
 
 import base64
 import copy
-import math
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -13,10 +11,8 @@ from ..data import MEAN, STD
 from ..errors import InputError
 from ..models import AdderMLP, ExactAdder, NumberLine, Rescale
 
-Description = dict[str, Any]
 
-
-def describe(model: nn.Module) -> Description:
+def describe(model: nn.Module) -> dict:
     """Return what network.js needs to compute a network as it is in evaluation mode.
 
     `InputError` for a network that it would not compute.
@@ -42,21 +38,21 @@ def describe(model: nn.Module) -> Description:
     return {"mean": MEAN, "std": STD, "cnn": cnn, "adder": adder}
 
 
-def _adder(adder: nn.Module) -> Description:
+def _adder(adder: nn.Module) -> dict:
     if type(adder) is AdderMLP:
         layers = _layers(adder.layers, "adder.layers")
         return {"type": "mlp", "sharpness": adder.SHARPNESS, "layers": layers}
     if type(adder) is NumberLine:
         digits, numbers = map(_floats, adder.places())
-        # Rounded, because the last digit of an exp depends on the machine.
-        sharpness = round(2 / (1 + math.exp(-adder.sharpness.item() / 5)), 9)
+        # Rounded, because the last digit of a sigmoid depends on the machine.
+        sharpness = round(2 * torch.sigmoid(adder.sharpness / 5).item(), 6)
         return {"type": "line", "digits": digits, "numbers": numbers, "sharpness": sharpness}
     if type(adder) is ExactAdder:
         return {"type": "exact"}
     return {"type": "scores", "layers": _layers(adder, "adder")}
 
 
-def _layers(layer: nn.Module, name: str) -> list[Description]:
+def _layers(layer: nn.Module, name: str) -> list[dict]:
     """Describe a layer, or the layers of a Sequential, without those that only training needs."""
     if isinstance(layer, nn.Sequential) and type(layer).forward is nn.Sequential.forward:
         children = layer.named_children()
@@ -70,7 +66,7 @@ def _layers(layer: nn.Module, name: str) -> list[Description]:
     return [description]
 
 
-def _conv(conv: nn.Conv2d) -> Description:
+def _conv(conv: nn.Conv2d) -> dict:
     plain = conv.groups == 1 and _side(conv.dilation) == 1 and conv.padding_mode == "zeros"
     return {
         "type": "conv" if plain else None,
@@ -82,13 +78,13 @@ def _conv(conv: nn.Conv2d) -> Description:
     }
 
 
-def _max_pool(pool: nn.MaxPool2d) -> Description:
+def _max_pool(pool: nn.MaxPool2d) -> dict:
     plain = _side(pool.padding) == 0 and _side(pool.dilation) == 1 and not pool.ceil_mode
     kernel = _side(pool.kernel_size)
     return {"type": "maxpool" if plain else None, "kernel": kernel, "stride": _side(pool.stride)}
 
 
-def _batch_norm(norm: nn.BatchNorm1d | nn.BatchNorm2d) -> Description:
+def _batch_norm(norm: nn.BatchNorm1d | nn.BatchNorm2d) -> dict:
     """Fold the four vectors into two: a factor and a summand for each channel."""
     if norm.running_mean is None or norm.weight is None:
         return {"type": None}
@@ -97,7 +93,7 @@ def _batch_norm(norm: nn.BatchNorm1d | nn.BatchNorm2d) -> Description:
     return {"type": "scale", "scale": _floats(scale), "shift": _floats(shift)}
 
 
-def _linear(linear: nn.Linear) -> Description:
+def _linear(linear: nn.Linear) -> dict:
     bias = torch.zeros(linear.out_features) if linear.bias is None else linear.bias
     return {"type": "linear", "weight": _floats(linear.weight), "bias": _floats(bias)}
 
@@ -120,7 +116,7 @@ def _side(size: int | str | tuple[int, ...]) -> int | None:
     return sizes[0] if len(set(sizes)) == 1 else None
 
 
-def _floats(tensor: Tensor) -> Description:
+def _floats(tensor: Tensor) -> dict:
     """Return float32 in base64, in PyTorch's order of indices whatever the memory format is."""
     values = tensor.detach().contiguous().numpy().astype("<f4")
     return {"float32": base64.b64encode(values.tobytes()).decode()}

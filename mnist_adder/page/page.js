@@ -1,7 +1,4 @@
 "use strict";
-// How far the best digit stands above the mean of the ten: far only for what looks like a digit.
-const evidence = (logProbs) => Math.max(...logProbs) - logProbs.reduce((sum, value) => sum + value, 0) / 10;
-
 // What one sees: the drawing, the answer, and three adders side by side.
 
 const find = (id) => document.getElementById(id);
@@ -42,6 +39,9 @@ function draw(...pictures) {
   marks.splice(0, marks.length, ...pictures);
   redraw();
 }
+
+// How far the best digit stands above the mean of the ten: far only for what looks like a digit.
+const evidence = (logProbs) => Math.max(...logProbs) - logProbs.reduce((sum, value) => sum + value, 0) / 10;
 
 function answer() {
   const pixels = layOut(canvas);

@@ -1,6 +1,6 @@
 """Entry points of ``torch.hub``: ``torch.hub.load(REPOSITORY, "adder", pretrained=True)``."""
 
-dependencies = ["torch", "torchvision", "numpy", "scipy", "sklearn", "safetensors"]
+dependencies = ["torch", "torchvision", "safetensors", "skimage", "matplotlib", "tqdm", "torchviz"]
 
 
 def adder(pretrained: bool = False):

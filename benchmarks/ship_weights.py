@@ -30,8 +30,8 @@ On the {split} split, every image with all ten numbers:
 | sum accuracy | {sum_accuracy:.3%} |
 | joint accuracy (both right) | {joint_accuracy:.3%} |
 
-Limits: one digit in a picture, Western Arabic numerals, no way to say "this is no digit". The
-probabilities are not calibrated on handwriting from outside MNIST.
+Limits: one digit in a picture, Western Arabic numerals. `predict` says where a picture does not
+look like a digit, but not always.
 """
 
 

@@ -24,7 +24,7 @@ from PIL import Image
 
 from mnist_adder import InputError, load_data, load_pretrained, predict, read_run
 from mnist_adder.__main__ import main as command
-from mnist_adder.runs import CHECKED, CHECKPOINT, SUMS, read_checkpoint
+from mnist_adder.runs import CHECKED, CHECKPOINT, CHECKSUMS, read_checkpoint
 from mnist_adder.sources import MNIST_SHA256
 
 TRAIN = ("train", "--data", "digits", "--device", "cpu", "--recipe", "speedrun", "--epochs", "6")
@@ -104,7 +104,7 @@ def make_readers(place: Path) -> dict[Path, tuple[Callable[[], object], bool]]:
     page.resize((112, 112)).save(picture)
     model = load_pretrained()
     readers = {run / name: (lambda: read_run(run), True) for name in CHECKED}
-    readers[run / SUMS] = (lambda: read_run(run), False)
+    readers[run / CHECKSUMS] = (lambda: read_run(run), False)
     readers[begun / CHECKPOINT] = (lambda: read_checkpoint(begun), True)
     readers[picture] = (lambda: predict(model, picture, 3), False)
     mnist = Path(os.environ.get("MNIST_ADDER_DATA") or "data").absolute() / "MNIST" / "raw"

@@ -68,6 +68,7 @@ def train(options: argparse.Namespace) -> None:
     training = Training(recipe, data, **settings)
     folder = options.resume or runs.new_folder(options.out, training)
     try:
+        # A new run, too, goes on from its first checkpoint: its folder is known from the start.
         run = runs.train_run(folder, training, resume=True, quiet=options.quiet)
     except KeyboardInterrupt:
         command = ["python", "-m", "mnist_adder", "train", "--resume", str(folder)]
@@ -86,6 +87,8 @@ def as_asked(options: argparse.Namespace) -> tuple[Recipe, list[Any]]:
     if options.epochs is not None:
         changes["digits_epochs"] = None
     pairs = []
+    if options.any_sum and options.withhold is None:
+        raise InputError("--any-sum says which pairs may be withheld: say how many, --withhold N")
     if options.withhold is not None:
         count = options.withhold
         pairs = withhold.pairs_to_withhold(count, options.seed, keep_sums=not options.any_sum)

@@ -83,7 +83,7 @@ def serialise(state: dict[str, Any]) -> bytes:
     try:
         torch.save(state, buffer)
         buffer.seek(0)
-        torch.load(buffer, weights_only=True)
+        torch.load(buffer, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:  # its text is advice about loading
         raise InputError(
             "this training cannot be saved: its state holds more than tensors and plain data"

@@ -144,7 +144,8 @@ class AdderDataset(Dataset[Sample]):
         target: the operation to learn, see `add`.
         withheld: (digit, number) pairs that are never served.
         fixed_numbers: draw one number for each image now, and keep it.
-        transform: a function of one image uint8 [C, H, W], such as those of torchvision's v2.
+        transform: a function of one image uint8 [C, H, W] that keeps its values in 0…255, such as
+            torchvision's v2.RandomRotation (not ToDtype with scale=True, not Normalize).
         augment: a function of a batch of images in 0…255, [B, C, H, W], such as `RandomAffine`.
         digit_classes, number_classes: how many digits and numbers there are.
 

@@ -15,8 +15,6 @@ from .errors import InputError
 from .losses import total_loss
 from .models import TwoInputNet
 
-PAIRS_AT_ONCE = {"cpu": 1250, "other": 25_000}  # a CPU's caches are small
-
 
 class Mistake(NamedTuple):
     """One (image, number) pair with at least one output wrong."""
@@ -141,7 +139,7 @@ def evaluate(model: nn.Module, data: Data, *, batch_size: int | None = None) -> 
     Args:
         model: takes images and one-hot numbers, returns log_probs and logits.
         data: gives the images, and the operation that makes the right answers.
-        batch_size: images at a time.
+        batch_size: images at a time, each with all numbers.
     """
     model = unwrapped(model)
     weight = next(model.parameters(), torch.zeros(0))
@@ -151,7 +149,7 @@ def evaluate(model: nn.Module, data: Data, *, batch_size: int | None = None) -> 
     sums = data.sums.to(device)[digits]  # [N, 10]
     numbers = torch.eye(data.number_classes, dtype=weight.dtype, device=device)  # one-hot rows
     if batch_size is None:
-        pairs = PAIRS_AT_ONCE.get(device.type, PAIRS_AT_ONCE["other"])
+        pairs = 1250 if device.type == "cpu" else 25_000  # a CPU's caches are small
         batch_size = max(1, pairs // data.number_classes)
 
     outputs = []

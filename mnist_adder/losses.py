@@ -44,7 +44,7 @@ def total_loss(
         label_smoothing: share of the digit's label that is spread evenly over all ten digits
             (Szegedy et al. 2016, "Rethinking the Inception architecture", section 7).
 
-    Raise `ValueError` for shapes that do not fit together, or for probabilities.
+    Raise `ValueError` for shapes that do not fit together, or, on the CPU, for probabilities.
     """
     batch = log_probs.shape[:1]
     if digit.shape != batch or sum.shape not in (batch, logits.shape):

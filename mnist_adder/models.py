@@ -126,7 +126,7 @@ class NumberLine(nn.Module):
         self.sharpness = nn.Parameter(torch.tensor(-18.0))
 
     def places(self) -> tuple[Tensor, Tensor]:
-        """Return the places of the digits [10] and of the numbers [10]; steps of 1 add exactly."""
+        """Return the places of the digits [10] and numbers [10]; places 1 apart add exactly."""
         return 2 * self.digit_places, 2 * self.number_places
 
     def forward(self, log_probs: Tensor, number: Tensor) -> Tensor:

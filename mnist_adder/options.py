@@ -12,8 +12,8 @@ ABOUT = """\
 Train and examine a network that reads a handwritten digit and adds a number 0-9 to it.
 
 examples:
-  mnist-adder train                         train the default recipe on MNIST
-  mnist-adder train --data digits           train it on the bundled digits, without a network
+  mnist-adder train                         train the default recipe
+  mnist-adder train --data digits           train it on the bundled digits, offline
   mnist-adder train --resume runs/adder-001 go on with a run that was interrupted
   mnist-adder predict my_7.png --number 5   your own handwriting
 MNIST is looked for in --data-dir, in $MNIST_ADDER_DATA and in ./data, and downloaded when it is

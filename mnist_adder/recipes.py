@@ -64,7 +64,9 @@ class Recipe:
         # BatchNorm cannot train on a batch of one image.
         for name, least in (("epochs", 1), ("digits_epochs", 1), ("batch_size", 2)):
             count = getattr(self, name)
-            if not (name == "digits_epochs" and count is None) and not _whole(count, least):
+            if name == "digits_epochs" and count is None:
+                continue
+            if not _whole(count, least):
                 limits = f"a whole number from {least} to {MOST:,}"
                 raise InputError(f"{name} must be {limits}, not {count!r:.40}")
         if not isinstance(self.lr, int | float) or not 0 < self.lr < math.inf:
@@ -147,7 +149,7 @@ SUMS_ONLY = replace(
 )
 SPEEDRUN = Recipe(
     name="speedrun",
-    about="the published headline in two epochs: a quicker CNN, smoothed labels, no augmentation",
+    about="above the published accuracies in two epochs: a quicker CNN, no augmentation",
     model=QuickNet,
     epochs=2,
     digits_epochs=30,

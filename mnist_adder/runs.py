@@ -36,7 +36,7 @@ HISTORY = "history.csv"
 METRICS = "metrics.json"
 WEIGHTS = "model.safetensors"
 CHECKED = (CONFIG, HISTORY, METRICS, WEIGHTS)
-SUMS = "SHA256SUMS"  # in the form that ``sha256sum --check`` reads
+CHECKSUMS = "SHA256SUMS"  # in the form that ``sha256sum --check`` reads
 PRETRAINED = Path(__file__).parent / "weights" / "adder.safetensors"
 SCHEMA = {  # what a reader of config.json relies on
     str: ("recipe", "model", "dataset", "target"),
@@ -139,17 +139,17 @@ def read_checkpoint(folder: str | Path) -> dict[str, Any]:
     try:
         checkpoint = torch.load(io.BytesIO(body), map_location="cpu", weights_only=True)
         _read_config(checkpoint["config"])
-        _ = sum(row["seconds"] for row in checkpoint["history"])
+        _ = sum(row["seconds"] for row in checkpoint["history"])  # raises for a damaged one
     except Exception as error:  # torch.load raises errors of many kinds for a file of others
         raise InputError(f"{path} is no checkpoint of this version: {error!r:.80}") from error
     return checkpoint
 
 
 def run_config(training: Training) -> dict[str, Any]:
-    """Return the content of ``config.json``: everything that decides how a training ends."""
+    """Return the content of ``config.json``: what decides how a training ends."""
     data = training.data
     digest = sha256()
-    for tensor in (*data.train, *data.test):
+    for tensor in (*data.train, *data.test, data.sums):
         digest.update(tensor.cpu().contiguous().numpy())
     return {
         "mnist_adder": __version__,
@@ -206,9 +206,10 @@ def new_folder(folder: str | Path | None, training: Training) -> Path:
 
 def differences(begun: dict[str, Any], now: dict[str, Any]) -> list[str]:
     """Return the names of the settings, but not of the environment, in which two configs differ."""
-    before = {**begun, **begun["settings"]}
-    after = {**now, **now["settings"]}
-    return [name for name in after if name not in ENVIRONMENT and after[name] != before.get(name)]
+    names = [name for name in now if name not in ENVIRONMENT and now[name] != begun.get(name)]
+    before = begun["settings"]
+    after = now["settings"]
+    return names + [name for name in after if after[name] != before.get(name)]
 
 
 def _checkpoint(training: Training, config: dict[str, Any]) -> bytes:
@@ -253,8 +254,8 @@ def _finish(folder: Path, training: Training, config: dict[str, Any]) -> Run:
     }
     for name, content in contents.items():
         write(folder / name, content)
-    sums = [f"{sha256(content).hexdigest()}  {name}\n" for name, content in contents.items()]
-    write(folder / SUMS, "".join(sums).encode())
+    checksums = [f"{sha256(content).hexdigest()}  {name}\n" for name, content in contents.items()]
+    write(folder / CHECKSUMS, "".join(checksums).encode())
     figures = plots.run_figures(training.data, training.history, evaluation, training.withheld)
     for name, figure in figures.items():
         write(folder / f"{name}.png", plots.png(figure))
@@ -285,15 +286,15 @@ def _read_config(config: Any) -> dict[str, Any]:
 def _read_checked(folder: Path) -> dict[str, bytes]:
     """Return the contents of a finished run's files, by name; their checksums are right."""
     unfinished = (folder / CHECKPOINT).is_file()
-    finished = (folder / SUMS).is_file()
+    finished = (folder / CHECKSUMS).is_file()
     if not finished and not unfinished:
-        raise InputError(f"{folder} is no run's folder: it has no file {SUMS}")
-    sums = (folder / SUMS).read_text(errors="replace").splitlines() if finished else []
+        raise InputError(f"{folder} is no run's folder: it has no file {CHECKSUMS}")
+    checksums = (folder / CHECKSUMS).read_text(errors="replace").splitlines() if finished else []
     contents = {}
     for name in CHECKED:
         path = folder / name
         contents[name] = path.read_bytes() if path.is_file() else b""
-        if f"{sha256(contents[name]).hexdigest()}  {name}" not in sums:
+        if f"{sha256(contents[name]).hexdigest()}  {name}" not in checksums:
             if unfinished:
                 raise InputError(f"{folder} holds an unfinished run: go on with it first")
             raise InputError(f"{path} is missing or damaged: train this run again")

@@ -41,13 +41,15 @@ def load_data(
 ) -> Data:
     """Read a data source, for training and testing.
 
-    Args: source: "mnist"; "digits", scikit-learn's 1,797 bundled scans; "auto", which is MNIST if
-        it is there or can be downloaded, else the digits with a warning; or the path of a file .npz
-        with the arrays x_train, y_train, x_test and y_test: uint8 images [N, 28, 28], whole numbers
-        [N]. data_dir: the folder that holds ``MNIST/raw``, into which a missing MNIST is
-        downloaded; by default the environment variable ``MNIST_ADDER_DATA``, else ``data``.
-        validate: a fold 0–11. That twelfth of the *training* set is left out of training and tested
-        on, and the test set is not used.
+    Args:
+        source: "mnist"; "digits", scikit-learn's 1,797 bundled scans; "auto", which is MNIST if it
+            is there or can be downloaded, else the digits with a warning; or the path of a file
+            .npz with the arrays x_train, y_train, x_test and y_test: uint8 images [N, 28, 28],
+            whole numbers [N].
+        data_dir: the folder that holds ``MNIST/raw``, into which a missing MNIST is downloaded; by
+            default the environment variable ``MNIST_ADDER_DATA``, else ``data``.
+        validate: a fold 0–11. That twelfth of the *training* set is left out of training and
+            tested on, and the test set is not used.
 
     Raise `InputError` for an unknown source or fold, a file that cannot be read, or for MNIST that
     is missing, damaged or cannot be downloaded.

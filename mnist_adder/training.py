@@ -150,7 +150,7 @@ class Training:
     def make_loader(self) -> Iterable[Sample]:
         """Return the shuffled batches of ``data.train``; they lie on the device.
 
-        A loader of your own needs a length and a ``dataset``, as `Loader` and `DataLoader` have.
+        A loader of your own needs a length, and a ``dataset`` that gives a batch for ``[:2]``.
         """
         dataset = AdderDataset(
             self.data.train.images.to(self.device),
@@ -257,4 +257,4 @@ def accuracies(outputs: Outputs, sample: Sample) -> dict[str, Tensor]:
 
 def derive_seed(*parts: int) -> int:
     """Return one seed of several numbers, such as a training's seed and the number of an epoch."""
-    return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0]) >> 1
+    return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0]) >> 1  # 63 bits

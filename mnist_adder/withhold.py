@@ -4,6 +4,7 @@ import numpy as np
 import torch
 from scipy.sparse.csgraph import connected_components
 
+from .checks import check_seed
 from .data import DIGITS, NUMBERS, SUMS
 from .errors import InputError
 
@@ -13,14 +14,16 @@ PAIRS = [(digit, number) for digit in range(DIGITS) for number in range(NUMBERS)
 def pairs_to_withhold(
     count: int, seed: int = 0, *, keep_sums: bool = True
 ) -> list[tuple[int, int]]:
-    """Choose (digit, number) pairs to withhold from training; more pairs of a seed include fewer.
+    """Choose (digit, number) pairs to withhold from training; with one seed, more contain fewer.
 
     The hundred pairs are gone through in an order drawn from `seed`. A pair is withheld if the
     pairs that are left connect all digits and numbers, so that all their places on a line can be
     learned, and if each sum keeps a pair. Without `keep_sums`, a sum may lose all of its pairs; 81
     can then be withheld. Raise `InputError` for another `count`.
     """
-    order = torch.randperm(len(PAIRS), generator=torch.Generator().manual_seed(seed)).tolist()
+    order = torch.randperm(
+        len(PAIRS), generator=torch.Generator().manual_seed(check_seed(seed))
+    ).tolist()
     pairs = [PAIRS[cell] for cell in order]
     if not keep_sums:
         # First the sums 0 and 18: they say only "at most" and "at least", and push places outwards.

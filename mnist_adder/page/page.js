@@ -162,7 +162,10 @@ document.addEventListener("keydown", (event) => {
 window.adder = { run: (pixels, number) => run(network, pixels, number), pixels: () => layOut(canvas), draw };
 window.addEventListener("load", () => {
   if (Object.keys(compared).length) {
-    const images = examples.map((picture) => draw(picture) ?? layOut(canvas));
+    const images = examples.map((picture) => {
+      draw(picture);
+      return layOut(canvas);
+    });
     Object.entries(compared).forEach(([name, other]) => showPairs(find(name), other, images));
     find("views").hidden = false;
   }

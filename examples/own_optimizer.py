@@ -30,7 +30,7 @@ class OwnTraining(Training):
 def main(data, device="cpu"):
     training = OwnTraining(RECIPES["speedrun"], data, device=device)
     for row in training:
-        print(row["epoch"], row["train_loss"], row["train_gradient_norm"])
+        print(row["epoch"], row["train_gradient_norm"], row["test_joint_accuracy"])
     return training
 
 

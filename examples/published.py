@@ -337,7 +337,7 @@ def finished_run(folder: Path, training: Training, quiet: bool) -> Run:
     run = read_run(folder, model=training.recipe.model)
     changed = runs.differences(run.config, runs.run_config(training))
     if changed:
-        raise InputError(f"{folder} is a run with another {changed[0]}: choose another folder")
+        raise InputError(f"{folder} holds a run whose {changed[0]} differs: choose another folder")
     return run
 
 

@@ -302,7 +302,7 @@ class Evil:
         ),
         *({"y_test": np.array([Evil()])}, {"x_test": np.zeros((12, 0, 28), np.uint8)}),
     ],
-    ids="missing floats count halves negative flat object empty".split(),
+    ids=["missing", "floats", "count", "halves", "negative", "flat", "object", "empty"],
 )
 def test_arrays_that_cannot_be_used_are_refused(tmp_path, monkeypatch, change):
     monkeypatch.chdir(tmp_path)

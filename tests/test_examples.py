@@ -388,7 +388,7 @@ def test_a_comparison_goes_on_after_an_interruption(published, data, monkeypatch
     assert "| `shared-trunk` | 17,286 | 3 | 3, 4 | " in table
     assert "| published C (`shared-trunk`) | 17.3 K | 20 | 1 | 99.32 | 99.22 | — | 98.55 |" in table
     assert Path("parts/comparison.png").stat().st_size > 5000
-    with pytest.raises(InputError, match="another lr"):
+    with pytest.raises(InputError, match="whose lr differs"):
         published.compare(
             [replace(recipes[0], lr=0.1)], data, seeds=(3,), folder="parts", quiet=True
         )

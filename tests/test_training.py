@@ -248,7 +248,7 @@ def test_it_goes_on_bit_for_bit(few, quick, change):
     state = saved(interrupted)
     resumed = Training(recipe, few, seed=2)
     resumed.load_state_dict(state)
-    assert len(resumed) == 2
+    assert len(resumed.history) == 1
     list(resumed)
     assert same(resumed.model, straight.model)
     assert without_seconds(resumed.history) == without_seconds(straight.history)

@@ -37,4 +37,4 @@ def main(data, device="cpu"):
 
 
 if __name__ == "__main__":
-    print(main(load_data("auto"), gpu_check()))
+    print(*main(load_data("auto"), gpu_check()), sep="\n")

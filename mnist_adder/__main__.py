@@ -81,7 +81,8 @@ def train(options: argparse.Namespace) -> None:
 
 
 def as_asked(options: argparse.Namespace) -> tuple[Recipe, list[Any]]:
-    """Return the recipe and the pairs to withhold of a new run."""
+    """Return the recipe and the pairs to withhold of a new run, and set its seed."""
+    options.seed = options.seed or 0
     given = {name: getattr(options, name) for name in CHANGES}
     changes = {name: value for name, value in given.items() if value is not None}
     if options.epochs is not None:
@@ -92,7 +93,7 @@ def as_asked(options: argparse.Namespace) -> tuple[Recipe, list[Any]]:
     if options.withhold is not None:
         count = options.withhold
         pairs = withhold.pairs_to_withhold(count, options.seed, keep_sums=not options.any_sum)
-    return replace(RECIPES[options.recipe], **changes), pairs
+    return replace(RECIPES[options.recipe or "adder"], **changes), pairs
 
 
 def as_begun(options: argparse.Namespace) -> tuple[Recipe, list[Any]]:
@@ -143,7 +144,7 @@ def print_table(run: runs.Run, data: Data, values: dict[str, float]) -> None:
     title = f"{run.config['recipe']}, {run.metrics['parameters']:,} parameters"
     title += f", epochs: {run.metrics['epochs']}, seed {run.config['seed']}; {data.source}"
     images = len(data.test.digits)
-    print(f"\n{one_line(title)}, {data.split} split: {images:,} images, all numbers")
+    print(f"\n{one_line(title)}, {data.test_name} split: {images:,} images, all numbers")
     meanings = {"digit": "the digit is right", "sum": "the sum is right", "joint": "both are right"}
     for name, meaning in meanings.items():
         print(f"  {name:8} {values[f'{name}_accuracy']:9.3%}   {meaning}")

@@ -103,8 +103,8 @@ class Data:
         return int(self.sums.max()) + 1
 
     @property
-    def split(self) -> str:
-        """The name of what is tested on."""
+    def test_name(self) -> str:
+        """The name of what is tested on: "test", or "validation" for a fold."""
         return "test" if self.fold is None else "validation"
 
 
@@ -131,7 +131,7 @@ def pair_table(pairs: Pairs, digit_classes: int = DIGITS, number_classes: int = 
 class AdderDataset(Dataset[Sample]):
     """Pair each image with a random number; give ``(image, number, digit, sum)``.
 
-    The numbers are fresh at each access, so that an image meets a new one in each epoch. They come
+    The numbers are drawn anew at each access, so that an image has no number of its own. They come
     from torch's global generator: ``torch.manual_seed`` makes them repeatable, and a `DataLoader`
     seeds its workers differently by itself.
 
@@ -193,7 +193,7 @@ class AdderDataset(Dataset[Sample]):
         if self.transform is not None:
             image = torch.stack([self.transform(one) for one in image])
         if self.augment is not None:
-            image = self.augment(image)
+            image = self.augment(image)  # while paper is still 0
         image = normalise(image)
         return Sample(
             image=image,
@@ -205,8 +205,8 @@ class AdderDataset(Dataset[Sample]):
     def draw_numbers(self, digit: Tensor) -> Tensor:
         """Return a random number for each digit, int64 [B]: uniform over those not withheld."""
         shown = self.shown[digit]  # [B, 10]
-        draws = torch.rand(shown.shape, device=digit.device)
-        return draws.masked_fill(~shown, -1).argmax(1)
+        draws = torch.rand(shown.shape, device=digit.device)  # the largest draw wins,
+        return draws.masked_fill(~shown, -1).argmax(1)  # and a withheld number cannot
 
 
 class Loader:

@@ -86,7 +86,7 @@ class AdderMLP(nn.Module):
     or propagating gradients through stochastic neurons").
     """
 
-    SHARPNESS = 5.0  # an inverse temperature
+    SHARPNESS = 5.0  # with it, 60 %, 30 % and 10 % become 97 %, 3 % and 0 %
 
     def __init__(
         self, hidden: int = 32, *, digits: int = DIGITS, numbers: int = NUMBERS, sums: int = SUMS

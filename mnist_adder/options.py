@@ -67,6 +67,8 @@ def make_parser() -> argparse.ArgumentParser:
     add("--out", type=Path, metavar="DIR", help="a new or empty folder (the next in runs/)")
     add("--quiet", action="store_true", help="print no epochs")
     add("--resume", type=Path, metavar="RUN", help="go on with the unfinished run in this folder")
+    # None says that they are not given: with --resume, even seed 0 may be another one.
+    commands.choices["train"].set_defaults(recipe=None, seed=None)
 
     add = add_command("evaluate", "Test a finished run exhaustively.", *data)
     add("folder", type=Path, metavar="RUN", help="the run's folder")

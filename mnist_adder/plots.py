@@ -59,7 +59,7 @@ def run_figures(
     data: Data, history: Sequence[Row], evaluation: Evaluation, withheld: Pairs = ()
 ) -> dict[str, Figure]:
     """Return every figure of a run's folder, by name."""
-    source = f"{data.source}, {data.split}"
+    source = f"{data.source}, {data.test_name}"
     samples = AdderDataset(
         data.train.images[:24],
         data.train.digits[:24],
@@ -413,7 +413,7 @@ def worked_sum(
 
 
 @rc_context(STYLE)
-def explain(page: Any, digits: Sequence[Any], thrown: Any, pixels: Any = None) -> Figure:
+def finding_steps(page: Any, digits: Sequence[Any], thrown: Any, pixels: Any = None) -> Figure:
     """Draw the steps from a picture to its digit: what was found, thrown away, seen by the network.
 
     `page` is the picture in grey [H, W]; `digits` and `thrown` are bool [H, W], as

@@ -108,7 +108,7 @@ def explain(image: Any) -> "Figure":
 
     `InputError` for what is no image, or is smaller than 4×4 pixels.
     """
-    from .plots import explain as draw_steps
+    from .plots import finding_steps
 
     is_file = isinstance(image, str | os.PathLike | bytes)
     steps = find_digits(read_image(image) if is_file else image)
@@ -116,7 +116,7 @@ def explain(image: Any) -> "Figure":
         pixels = _lay_out(steps)
     except InputError:
         pixels = None
-    return draw_steps(steps.page, steps.digits, steps.thrown, pixels)
+    return finding_steps(steps.page, steps.digits, steps.thrown, pixels)
 
 
 def _lay_out(steps: Steps) -> Tensor:

@@ -46,8 +46,9 @@ SCHEMA = {  # what a reader of config.json relies on
     list: ("withheld",),
     dict: ("settings",),
 }
-# A run may go on in another environment; its weights are then rounded in another way.
-ENVIRONMENT = ("mnist_adder", "device", "threads", "deterministic", "fine_tuned", "settings")
+# A run may go on with another version or on another device: its weights are then rounded in another
+# way. Whether it is fine-tuned, its checkpoint says. The settings are compared one by one.
+NOT_COMPARED = ("mnist_adder", "device", "threads", "deterministic", "fine_tuned", "settings")
 
 
 class Run(NamedTuple):
@@ -151,11 +152,13 @@ def run_config(training: Training) -> dict[str, Any]:
     digest = sha256()
     for tensor in (*data.train, *data.test, data.sums):
         digest.update(tensor.cpu().contiguous().numpy())
+    # The recipe's function may make a network that its class alone would not make.
+    model = type(unwrapped(training.model)) if training.fine_tuned else training.recipe.model
     return {
         "mnist_adder": __version__,
         "recipe": training.recipe.name,
         "settings": training.recipe.settings(),
-        "model": describe(type(unwrapped(training.model))),
+        "model": describe(model),
         "fine_tuned": training.fine_tuned,
         "dataset": data.source,
         "fold": data.fold,
@@ -205,8 +208,8 @@ def new_folder(folder: str | Path | None, training: Training) -> Path:
 
 
 def differences(begun: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    """Return the names of the settings, but not of the environment, in which two configs differ."""
-    names = [name for name in now if name not in ENVIRONMENT and now[name] != begun.get(name)]
+    """Return the names of what decides a training and differs in two configs."""
+    names = [name for name in now if name not in NOT_COMPARED and now[name] != begun.get(name)]
     before = begun["settings"]
     after = now["settings"]
     return names + [name for name in after if after[name] != before.get(name)]
@@ -236,7 +239,7 @@ def _finish(folder: Path, training: Training, config: dict[str, Any]) -> Run:
     evaluation = evaluate(model, training.data)
     metrics = {
         **{name: value for name, value in config.items() if name != "settings"},
-        "split": training.data.split,
+        "split": training.data.test_name,
         "epochs": len(training.history),  # those trained
         "parameters": parameter_count(model),
         "hardware": device_name(training.device),

@@ -224,21 +224,21 @@ def reported(training: Training) -> Iterator[Row]:
     done = len(training.history)
     with tqdm(training, initial=done, total=training.epochs, disable=None, leave=False) as rows:
         for row in rows:
-            tqdm.write(describe_row(row, training.epochs, training.data.split))
+            tqdm.write(describe_row(row, training.epochs, training.data.test_name))
             yield row
 
 
-def describe_row(row: Row, epochs: int, split: str) -> str:
-    """Return one line about an epoch; `split` is the name of what was tested on."""
+def describe_row(row: Row, epochs: int, test_name: str) -> str:
+    """Return one line about an epoch; `test_name` says what was tested on."""
     parts = [f"epoch {row['epoch']:2}/{epochs} {row['seconds']:5.1f} s"]
-    for name, prefix in (("train", "train"), (split, "test")):
-        digit_loss = row.get(f"{prefix}_digit_loss", math.nan)
-        sum_loss = row.get(f"{prefix}_sum_loss", math.nan)
+    for name, prefix in (("train", "train"), (test_name, "test")):
+        nll = row.get(f"{prefix}_digit_loss", math.nan)
+        ce = row.get(f"{prefix}_sum_loss", math.nan)
         digit = row.get(f"{prefix}_digit_accuracy", math.nan)
         sum = row.get(f"{prefix}_sum_accuracy", math.nan)
         joint = row.get(f"{prefix}_joint_accuracy", math.nan)
-        losses = f"{name} nll {digit_loss:.4f}, ce {sum_loss:.4f}"
-        parts.append(f"{losses}, digit {digit:.2%}, sum {sum:.2%}, joint {joint:.2%}")
+        outputs = f"digit {digit:.2%} (nll {nll:.4f}), sum {sum:.2%} (ce {ce:.4f})"
+        parts.append(f"{name}: {outputs}, joint {joint:.2%}")
     return " | ".join(parts)
 
 

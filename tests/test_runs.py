@@ -225,7 +225,7 @@ def test_a_partial_as_a_recipes_model(small, tmp_path):
     wide = functools.partial(AdderNet, cnn=nn.Sequential(nn.Flatten(), nn.Linear(784, 10)))
     recipe = replace(QUICK, model=wide, epochs=1)
     run = train_run(tmp_path / "run", Training(recipe, small), quiet=True)
-    assert "does not hold the weights" in refusal(read_run, run.folder)
+    assert "a network of your own" in refusal(read_run, run.folder)
     assert weights(read_run(run.folder, model=wide).model) == weights(run.model)
 
 

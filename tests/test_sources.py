@@ -88,7 +88,7 @@ def test_mnist_is_found(folder, monkeypatch, source, through):
         folder.rename(folder.parent / "data")
         monkeypatch.chdir(folder.parent)
     data = load_data(source, {"argument": folder, "~": "~/mine"}.get(through))
-    assert (data.source, data.split) == ("mnist", "test")
+    assert (data.source, data.test_name) == ("mnist", "test")
     for split, count in ((data.train, 48), (data.test, 12)):
         assert torch.equal(split.images, marked(count).images)
         assert torch.equal(split.digits, marked(count).digits)
@@ -204,7 +204,7 @@ def test_the_folds_cover_the_training_set_without_overlap(folder):
         data = load_data("mnist", folder, validate=fold)
         kept = data.train.images[:, 0, 0].tolist()
         held_out = data.test.images[:, 0, 0].tolist()
-        assert (data.fold, data.split) == (fold, "validation")
+        assert (data.fold, data.test_name) == (fold, "validation")
         assert sorted(kept + held_out) == list(range(48))
         tested += held_out
     assert sorted(tested) == list(range(48))

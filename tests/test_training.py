@@ -103,8 +103,9 @@ def test_each_recipe_trains_and_prints_a_line_an_epoch(name, few, capsys):
     assert line.startswith("epoch  1/1")
     for part in ("train", "test"):
         row = training.history[0]
-        assert f"{part} nll {row[f'{part}_digit_loss']:.4f}" in line
-        assert f"joint {row[f'{part}_joint_accuracy']:.2%}" in line
+        digit = f"digit {row[f'{part}_digit_accuracy']:.2%} (nll {row[f'{part}_digit_loss']:.4f})"
+        sum = f"sum {row[f'{part}_sum_accuracy']:.2%} (ce {row[f'{part}_sum_loss']:.4f})"
+        assert f"{part}: {digit}, {sum}, joint {row[f'{part}_joint_accuracy']:.2%}" in line
 
 
 def test_quiet_prints_nothing(few, quick, capsys):

@@ -10,7 +10,7 @@ from torch import nn
 
 from ..files import write
 from ..models import parameter_count
-from .layers import describe
+from .layers import network_data
 
 FOLDER = Path(__file__).parent
 
@@ -29,8 +29,8 @@ def page_html(
     side. `InputError` for a network that the page cannot run.
     """
     data = {
-        "network": describe(model),
-        "compared": {part["adder"]["type"]: part for part in map(describe, compared)},
+        "network": network_data(model),
+        "compared": {part["adder"]["type"]: part for part in map(network_data, compared)},
         "withheld": withheld,
     }
     page = (FOLDER / "template.html").read_text(encoding="utf-8")

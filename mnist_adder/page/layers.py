@@ -12,7 +12,7 @@ from ..errors import InputError
 from ..models import AdderMLP, ExactAdder, NumberLine, Rescale
 
 
-def describe(model: nn.Module) -> dict:
+def network_data(model: nn.Module) -> dict:
     """Return what network.js needs to compute a network as it is in evaluation mode.
 
     `InputError` for a network that it would not compute.

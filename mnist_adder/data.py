@@ -32,7 +32,8 @@ def add(digit: Tensor, number: Tensor) -> Tensor:
     """Return digit + number: the operation that the network learns, 19 classes 0…18.
 
     Another operation is another function of two int64 tensors, such as
-    ``lambda digit, number: digit - number + 9``. Nothing else in this package knows the operation.
+    ``lambda digit, number: digit - number + 9``. The data, the loss and the evaluation take it from
+    here, and `AdderMLP` learns it. `NumberLine` and `ExactAdder` are made for the sum.
     """
     return digit + number
 
@@ -50,7 +51,7 @@ class Split(NamedTuple):
     """Images as they are stored, and their digits."""
 
     images: Tensor  # uint8 [N, 28, 28] or [N, C, H, W]; 0 is paper and 255 is ink
-    digits: Tensor  # int64 [N]
+    digits: Tensor  # whole numbers [N]
 
 
 def sum_table(target: Target, digit_classes: int, number_classes: int) -> Tensor:
@@ -61,13 +62,11 @@ def sum_table(target: Target, digit_classes: int, number_classes: int) -> Tensor
     digit = torch.arange(digit_classes)[:, None]
     number = torch.arange(number_classes)
     sums = torch.as_tensor(target(digit, number))
-    whole = not (sums.is_floating_point() or sums.is_complex() or sums.dtype == torch.bool)
-    if sums.shape != (digit_classes, number_classes) or not whole or sums.min() < 0:
-        raise InputError(
-            "the operation must give a class 0, 1, 2, … for each digit and number:"
-            " shift it until its smallest result is 0"
-        )
-    return sums.long()
+    if sums.shape != (digit_classes, number_classes) or sums.dtype != torch.int64:
+        raise InputError("the operation must give a whole number for each digit and number: use //")
+    if sums.min() < 0:
+        raise InputError("the operation must give classes 0, 1, 2, …: add a number to its results")
+    return sums
 
 
 @dataclass(frozen=True, eq=False)  # tensors have no single answer to ==
@@ -80,7 +79,7 @@ class Data:
     source: str  # "mnist", "digits", or a name of your own, which every report bears
     train: Split
     test: Split
-    fold: int | None = None  # `test` is this fold of the training set, which `train` lacks
+    fold: int | None = None  # of the training set: it is `test`, and `train` lacks it
     target: Target = add
     digit_classes: int = DIGITS
     number_classes: int = NUMBERS
@@ -183,7 +182,8 @@ class AdderDataset(Dataset[Sample]):
         return len(self.digits)
 
     def __getitem__(self, index: int | slice | Sequence[int] | Tensor) -> Sample:
-        if not isinstance(index, slice) and torch.as_tensor(index).dim() == 0:
+        single = not isinstance(index, slice) and torch.as_tensor(index).dim() == 0
+        if single:
             batch = self[[int(index)]]
             return Sample(*(field[0] for field in batch))
         image = self.images[index]  # uint8 [B, 1, 28, 28]
@@ -205,8 +205,9 @@ class AdderDataset(Dataset[Sample]):
     def draw_numbers(self, digit: Tensor) -> Tensor:
         """Return a random number for each digit, int64 [B]: uniform over those not withheld."""
         shown = self.shown[digit]  # [B, 10]
-        draws = torch.rand(shown.shape, device=digit.device)  # the largest draw wins,
-        return draws.masked_fill(~shown, -1).argmax(1)  # and a withheld number cannot
+        # Each number draws, and the largest draw wins; a withheld number has −1 and cannot win.
+        draws = torch.rand(shown.shape, device=digit.device)
+        return draws.masked_fill(~shown, -1).argmax(1)
 
 
 class Loader:

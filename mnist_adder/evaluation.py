@@ -33,7 +33,7 @@ class Evaluation:
 
     digits: Tensor  # int64 [N], the truth
     sums: Tensor  # int64 [N, 10], the truth; a column for each number
-    predicted_digits: Tensor  # int64 [N, 10]
+    predicted_digits: Tensor  # int64 [N, 10]; a network may let the number change what it reads
     predicted_sums: Tensor  # int64 [N, 10]
     digit_loss: float  # mean over the 10 N pairs, in nats
     sum_loss: float
@@ -72,7 +72,6 @@ class Evaluation:
             "digit_accuracy": digit,
             "sum_accuracy": sum,
             "joint_accuracy": joint,
-            "product_accuracy": digit * sum,  # what published system C calls "total"
         }
 
     def measure(self, withheld: Pairs = ()) -> dict[str, float]:
@@ -142,7 +141,7 @@ def evaluate(model: nn.Module, data: Data, *, batch_size: int | None = None) -> 
         batch_size: images at a time, each with all numbers.
     """
     model = unwrapped(model)
-    weight = next(model.parameters(), torch.zeros(0))
+    weight = next(model.parameters(), torch.zeros(0))  # tells the device and the precision
     device = weight.device
     images = with_channel(data.test.images).to(device)  # [N, 1, 28, 28]
     digits = data.test.digits.long().to(device)  # [N]
@@ -154,10 +153,10 @@ def evaluate(model: nn.Module, data: Data, *, batch_size: int | None = None) -> 
 
     outputs = []
     with evaluation_mode(model):
-        for rows in torch.arange(len(digits), device=device).split(batch_size):
-            image = normalise(images[rows]).to(weight.dtype)
+        for batch in images.split(batch_size):
+            image = normalise(batch).to(weight.dtype)
             outputs.append(_all_pairs(model, image, numbers))
-    parts = [torch.cat(part) for part in zip(*outputs, strict=True)]
+    parts = [torch.cat(part) for part in zip(*outputs, strict=True)]  # all log_probs, all logits
     log_probs = parts[0].float()  # [10 N, 10]
     logits = parts[1].float()  # [10 N, 19]
     if (log_probs.shape[1], logits.shape[1]) != (data.digit_classes, data.sum_classes):

@@ -36,11 +36,7 @@ def find_digits(image: Any) -> Steps:
     colours = colours_of(image)  # [H, W, C]
     if min(colours.shape[:2]) < 4:
         raise InputError("the image is too small: a digit needs 4×4 pixels or more")
-    # Grey is the mix of the colours in which the pixels differ most, so that any pen is seen.
-    covariance = np.cov(colours.reshape(-1, colours.shape[2]), rowvar=False)
-    weights = np.linalg.eigh(np.atleast_2d(covariance)).eigenvectors[:, -1]
-    weights = (weights if weights.sum() >= 0 else -weights).clip(0)
-    page = _cut_out_sheet(colours @ (weights / weights.sum()))  # [H, W]
+    page = _cut_out_sheet(_as_grey(colours))  # [H, W]
     if _ink_is_light(page):
         page = 1 - page
     # Opening removes light specks; closing fills whatever is dark and narrow with paper.
@@ -50,6 +46,17 @@ def find_digits(image: Any) -> Steps:
     ink = _from_paper((paper - page) / paper.clip(0.2))
     digits, thrown = _sort(_find_strokes(ink))
     return Steps(page, ink.clip(0), digits, thrown)
+
+
+def _as_grey(colours: np.ndarray) -> np.ndarray:
+    """Return the mix of colours [H, W, C] in which pixels differ most, so that any pen is seen."""
+    pixels = colours.reshape(-1, colours.shape[2])
+    covariance = np.atleast_2d(np.cov(pixels, rowvar=False))
+    weights = np.linalg.eigh(covariance).eigenvectors[:, -1]  # that of the largest eigenvalue
+    if weights.sum() < 0:  # its sign is arbitrary
+        weights = -weights
+    weights = weights.clip(0)
+    return colours @ (weights / weights.sum())
 
 
 def _from_paper(ink: np.ndarray) -> np.ndarray:
@@ -73,13 +80,15 @@ def _cut_out_sheet(page: np.ndarray) -> np.ndarray:
         if sheet is None or sheet.area_bbox < 0.15 * page.size:
             continue
         top, left, bottom, right = sheet.bbox
-        free_sides = (top > 0) + (left > 0) + (bottom < page.shape[0]) + (right < page.shape[1])
+        height, width = page.shape
+        free_sides = (top > 0) + (left > 0) + (bottom < height) + (right < width)
         written = 1 - sheet.area / sheet.area_filled  # the share that is holes
         if free_sides >= 3 and 0.02 < written < 0.4:
-            contour = measure.find_contours(np.pad(sheet.image_filled, 1))[0]
+            outline = np.pad(sheet.image_filled, 1)
+            contour = measure.find_contours(outline)[0]
             corners = measure.approximate_polygon(contour, 0.05 * max(sheet.image.shape))
             if len(corners) <= 6:  # four, the first of them again, and where the contour begins
-                inside = morphology.erosion(np.pad(sheet.image_filled, 1), square(3))[1:-1, 1:-1]
+                inside = morphology.erosion(outline, square(3))[1:-1, 1:-1]
                 paper = np.median(page[sheet.slice][sheet.image])
                 return np.where(inside, page[sheet.slice], paper)
     return page
@@ -88,9 +97,12 @@ def _cut_out_sheet(page: np.ndarray) -> np.ndarray:
 def _ink_is_light(page: np.ndarray) -> bool:
     """Return whether a page [H, W] and its border are mostly near the darkest values around."""
     size = min(page.shape)
-    calm = filters.median(page, np.ones((2 * (size // 80) + 1,) * 2))  # without specks
+    side = 2 * (size // 80) + 1
+    calm = filters.median(page, np.ones((side, side)))  # without specks
     around = square(size // 4)
-    middle = (morphology.dilation(calm, around) + morphology.erosion(calm, around)) / 2
+    lightest = morphology.dilation(calm, around)
+    darkest = morphology.erosion(calm, around)
+    middle = (lightest + darkest) / 2
     if np.ptp(calm - middle) < 0.02:  # The filter has taken away the strokes: they are thin.
         return bool(page.mean() > calm.mean())
     excess = calm - middle
@@ -146,11 +158,18 @@ def _is_frame(patch: Patch, patches: list[Patch]) -> bool:
     top, left, bottom, right = patch.bbox
     height, width = patch.image.shape
     y, x = patch.image.nonzero()
-    to_side = np.minimum(np.minimum(y, height - 1 - y), np.minimum(x, width - 1 - x))
-    along_sides = np.mean(to_side <= max(2, 0.1 * min(height, width))) > 0.85
-    larger = [p.bbox for p in patches if p.image.shape[0] > 0.2 * height]
-    inside = [b for b in larger if top < b[0] and left < b[1] and b[2] < bottom and b[3] < right]
-    return bool(along_sides and inside)
+    down = np.minimum(y, height - 1 - y)  # to the nearest side of the box
+    across = np.minimum(x, width - 1 - x)
+    margin = max(2, 0.1 * min(height, width))
+    along_sides = np.mean(np.minimum(down, across) <= margin) > 0.85
+    for other in patches:
+        first_row, first_column, last_row, last_column = other.bbox
+        inside_rows = top < first_row and last_row < bottom
+        inside_columns = left < first_column and last_column < right
+        large = other.image.shape[0] > 0.2 * height
+        if along_sides and large and inside_rows and inside_columns:
+            return True
+    return False
 
 
 def _is_line(patch: Patch, patches: list[Patch], at_border: bool, shape: tuple[int, int]) -> bool:
@@ -158,8 +177,9 @@ def _is_line(patch: Patch, patches: list[Patch], at_border: bool, shape: tuple[i
     height, width = patch.image.shape
     if height < 0.25 * width:
         for other in patches:
-            below = patch.bbox[0] > other.bbox[2] - 0.1 * other.image.shape[0]
-            if other.image.shape[0] > 2 * height and (below or width > 1.3 * other.image.shape[1]):
+            other_height, other_width = other.image.shape
+            below = patch.bbox[0] > other.bbox[2] - 0.1 * other_height
+            if other_height > 2 * height and (below or width > 1.3 * other_width):
                 return True
     long = height > 0.9 * shape[0] or width > 0.9 * shape[1]
     thin = min(height, width) < 0.25 * min(shape)

@@ -48,7 +48,8 @@ def layer_table(model: nn.Module) -> str:
 def _summary(cnn: nn.Module) -> str:
     """Return torchsummary's table of a CNN; the CNN and the random generators stay as they are."""
     cnn = copy.deepcopy(cnn).cpu().float().eval()
-    with contextlib.redirect_stdout(io.StringIO()) as table, torch.random.fork_rng(devices=[]):
+    table = io.StringIO()
+    with contextlib.redirect_stdout(table), torch.random.fork_rng(devices=[]):
         summary(cnn, IMAGE_SHAPE, device="cpu")
     return table.getvalue().strip("\n")
 
@@ -69,10 +70,18 @@ def receptive_fields(cnn: nn.Module, image_shape: tuple[int, ...] = IMAGE_SHAPE)
         dilation = _side(layer, "dilation") if hasattr(layer, "dilation") else 1
         padding = layer.padding if isinstance(layer.padding, str) else _side(layer, "padding")
         jump = rows[-1].jump if rows else 1
-        field = (rows[-1].field if rows else 1) + (kernel - 1) * dilation * jump
-        field = min(field, image_shape[-1])
-        name = type(layer).__name__
-        rows.append(Field(name, kernel, stride, padding, output.shape[-1], jump * stride, field))
+        before = rows[-1].field if rows else 1
+        field = before + (kernel - 1) * dilation * jump
+        row = Field(
+            layer=type(layer).__name__,
+            kernel=kernel,
+            stride=stride,
+            padding=padding,
+            output=output.shape[-1],
+            jump=jump * stride,
+            field=min(field, image_shape[-1]),
+        )
+        rows.append(row)
 
     cnn = copy.deepcopy(cnn).cpu().float().eval()
     for layer in cnn.modules():

@@ -24,24 +24,19 @@ def total_loss(
     sum_weight: float = 1.0,
     label_smoothing: float = 0.0,
 ) -> Losses:
-    r"""Return the negative log-likelihood of the digit plus the cross-entropy of the sum.
+    """Return the negative log-likelihood of the digit plus the cross-entropy of the sum.
 
-    .. math::
-        \mathrm{NLL} = -\frac1B \sum_b \ell_{b,\,\mathrm{digit}_b}, \qquad
-        \mathrm{CE} = -\frac1B \sum_b
-        \Big(z_{b,\,\mathrm{sum}_b} - \log\sum_{s=0}^{18} e^{z_{b,s}}\Big)
-
-    with log-probabilities :math:`\ell` and logits :math:`z`. Cross-entropy on logits *is* NLL on
-    their log-softmax: the two parts are the same loss. Do not give probabilities to either:
-    cross-entropy would take the softmax a second time, which leaves almost no gradient.
+    For each sample, the digit's loss is ``-log_probs[digit]``, and the sum's loss is
+    ``-log_softmax(logits)[sum]``: the same loss for two kinds of input. Do not give probabilities
+    to either: cross-entropy would take the softmax a second time, which leaves almost no gradient.
 
     Args:
         log_probs: float [B, 10], of the digit.
         digit: whole numbers [B].
         logits: float [B, 19], of the sum; all finite.
         sum: [B, 19], one-hot or any distribution over the sums; or the classes, int64 [B].
-        digit_weight, sum_weight: of the two parts in the total.
-        label_smoothing: share of the digit's label that is spread evenly over all ten digits
+        digit_weight, sum_weight: the factors of the two parts in the total.
+        label_smoothing: the share of the digit's label that is spread evenly over all ten digits
             (Szegedy et al. 2016, "Rethinking the Inception architecture", section 7).
 
     Raise `ValueError` for shapes that do not fit together, or, on the CPU, for probabilities.
@@ -53,7 +48,8 @@ def total_loss(
             "log_probs [B, 10], digit [B], logits [B, 19] and sum [B, 19] or [B] are needed, not"
             f" {', '.join(map(str, shapes))}"
         )
-    # Only on the CPU: on a GPU, this look at the values would wait for the device at each step.
+    # Rounding can lift a log-probability a little above 0. (Only on the CPU: on a GPU, this look at
+    # the values would wait for the device at each step.)
     if log_probs.device.type == "cpu" and log_probs.detach().max() > 0.01:
         raise ValueError(
             "log_probs must be log-probabilities: end the digit's head with log_softmax"
@@ -62,6 +58,7 @@ def total_loss(
     if label_smoothing > 0:
         even_loss = -log_probs.mean()  # of a label that is spread evenly over all digits
         digit_loss = (1 - label_smoothing) * digit_loss + label_smoothing * even_loss
-    sum_loss = F.cross_entropy(logits, sum.long() if sum.dim() == 1 else sum.to(logits.dtype))
+    sum = sum.long() if sum.dim() == 1 else sum.to(logits.dtype)  # classes or probabilities
+    sum_loss = F.cross_entropy(logits, sum)
     total = digit_weight * digit_loss + sum_weight * sum_loss
     return Losses(digit_loss, sum_loss, total)

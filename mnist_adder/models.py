@@ -31,22 +31,20 @@ class TwoInputNet(nn.Module):
 
 
 def conv_block(
-    inputs: int, outputs: int, *, kernel: int = 3, stride: int = 1, padding: int = 1
+    inputs: int,
+    outputs: int,
+    *,
+    kernel: int = 3,
+    stride: int = 1,
+    padding: int = 1,
+    pool: bool = False,
 ) -> list[nn.Module]:
-    """Return convolution, BatchNorm, ReLU; without a bias, because BatchNorm has its own."""
-    return [
-        nn.Conv2d(inputs, outputs, kernel, stride, padding, bias=False),
-        nn.BatchNorm2d(outputs),
-        nn.ReLU(inplace=True),
-    ]
-
-
-def pooled_block(
-    inputs: int, outputs: int, *, kernel: int = 3, stride: int = 1, padding: int = 1
-) -> list[nn.Module]:
-    """Return `conv_block` with a 2×2 max-pool after the convolution: less work for the rest."""
-    conv, norm, relu = conv_block(inputs, outputs, kernel=kernel, stride=stride, padding=padding)
-    return [conv, nn.MaxPool2d(2), norm, relu]
+    """Return convolution, BatchNorm and ReLU; with `pool`, a 2×2 max-pool after the convolution."""
+    # No bias: BatchNorm has its own.
+    layers: list[nn.Module] = [nn.Conv2d(inputs, outputs, kernel, stride, padding, bias=False)]
+    if pool:
+        layers.append(nn.MaxPool2d(2))  # here, so that the rest has less work
+    return [*layers, nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)]
 
 
 class DigitCNN(nn.Sequential):
@@ -56,9 +54,9 @@ class DigitCNN(nn.Sequential):
         super().__init__(
             *conv_block(1, 16, kernel=5, stride=2, padding=0),  # [B, 16, 12, 12]
             *conv_block(16, 16),
-            *pooled_block(16, 16),  # [B, 16, 6, 6]
+            *conv_block(16, 16, pool=True),  # [B, 16, 6, 6]
             *conv_block(16, 32),  # [B, 32, 6, 6]
-            *pooled_block(32, 32, padding=0),  # [B, 32, 2, 2]
+            *conv_block(32, 32, padding=0, pool=True),  # [B, 32, 2, 2]
             nn.Flatten(),  # [B, 128]
             nn.Linear(128, DIGITS),
         )
@@ -69,9 +67,9 @@ class QuickCNN(nn.Sequential):
 
     def __init__(self) -> None:
         super().__init__(
-            *pooled_block(1, 24, kernel=6, stride=2, padding=0),  # [B, 24, 6, 6]
+            *conv_block(1, 24, kernel=6, stride=2, padding=0, pool=True),  # [B, 24, 6, 6]
             *conv_block(24, 32),
-            *pooled_block(32, 64, padding=0),  # [B, 64, 2, 2]
+            *conv_block(32, 64, padding=0, pool=True),  # [B, 64, 2, 2]
             nn.Flatten(),  # [B, 256]
             nn.Linear(256, DIGITS),
         )
@@ -114,9 +112,11 @@ class NumberLine(nn.Module):
     softmax_s(−k (s − 9 − a_d − b_n)²): 21 parameters in all. The places begin near 0, so that every
     sum is first expected in the middle, at 9.
 
-    The parameters are scaled so that the places learn quickly and k follows slowly, up to a ceiling
-    of 2. Where k grows before the places are in order, a wrong digit can explain a sum better than
-    the right one, and the CNN then learns to read that digit.
+    The parameters are scaled, so that places learn quickly and k slowly, up to a ceiling of 2. (A
+    place is twice its parameter, and so moves 4 times as fast; k depends on a fifth of its
+    parameter, and so moves 25 times as slowly.) Where k grows before the places are in order, a
+    wrong digit can explain a sum better than the right one, and the CNN then learns to read that
+    digit.
     """
 
     def __init__(self) -> None:
@@ -133,10 +133,10 @@ class NumberLine(nn.Module):
         """Return log_probs [B, 19] of the sum of log_probs [B, 10] and a one-hot number [B, 10]."""
         digit_places, number_places = self.places()
         sums = torch.arange(SUMS, device=log_probs.device)
-        sharpness = 2 * torch.sigmoid(self.sharpness / 5)  # 0.05 at first
+        k = 2 * torch.sigmoid(self.sharpness / 5)  # 0.05 at first
         expected = 9 + digit_places[:, None] + number_places  # [10, 10]: a digit each row
         distance = sums - expected[:, :, None]  # [10, 10, 19]
-        table = (-sharpness * distance**2).log_softmax(2)  # log p(sum | digit, number)
+        table = (-k * distance**2).log_softmax(2)  # log p(sum | digit, number)
         given_digit = torch.einsum("bn,dns->bds", number, table)  # [B, 10, 19]
         joint = log_probs[:, :, None] + given_digit  # log p(digit, sum)
         return joint.logsumexp(1)  # [B, 19]
@@ -149,7 +149,9 @@ class ExactAdder(nn.Module):
     shifted up by the number.
     """
 
-    IMPOSSIBLE = -100.0  # log-probability of the nine sums that no digit can make; e⁻¹⁰⁰ is 0
+    # The log-probability of the nine sums that no digit can make. e⁻¹⁰⁰ is nearly 0. The logarithm
+    # of 0 itself, −∞, would make the loss of a one-hot sum NaN: 0 · −∞.
+    IMPOSSIBLE = -100.0
 
     def forward(self, log_probs: Tensor, number: Tensor) -> Tensor:
         """Return log_probs [B, 19] of the sum of log_probs [B, 10] and a one-hot number [B, 10]."""
@@ -178,7 +180,8 @@ class AdderNet(TwoInputNet):
         return F.log_softmax(self.cnn(image), 1)  # [B, 10]
 
     def combine(self, features: Tensor, number: Tensor) -> tuple[Tensor, Tensor]:
-        return features, self.adder(features, number)  # [B, 10], [B, 19]
+        log_probs = features  # the first output
+        return log_probs, self.adder(log_probs, number)  # [B, 10], [B, 19]
 
 
 class QuickNet(AdderNet):

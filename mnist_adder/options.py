@@ -19,7 +19,8 @@ examples:
 MNIST is looked for in --data-dir, in $MNIST_ADDER_DATA and in ./data, and downloaded when it is
 missing.
 """
-RECIPE_HELP = "\n".join(["recipes:", *(f"  {r.name:13} {r.about}" for r in RECIPES.values())])
+RECIPE_LINES = [f"  {recipe.name:13} {recipe.about}" for recipe in RECIPES.values()]
+RECIPE_HELP = "\n".join(["recipes:", *RECIPE_LINES])
 RAW: dict[str, Any] = {"formatter_class": argparse.RawDescriptionHelpFormatter}
 SHARED: dict[str, dict[str, Any]] = {  # options of several commands
     "--recipe": {"choices": RECIPES, "default": "adder", "metavar": "NAME", "help": "(adder)"},

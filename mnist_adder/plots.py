@@ -34,6 +34,7 @@ STYLE = {
     "figure.constrained_layout.use": True,
 }
 TICKS = np.array([step * 10.0**power for power in range(-6, 3) for step in (1, 2, 5)])
+CENTRED = {"ha": "center", "va": "center"}  # a text around its point
 LEAST = 1e-4  # the smallest share of wrong answers that is drawn: a logarithmic axis has no zero
 
 
@@ -72,7 +73,7 @@ def run_figures(
         batch = samples[:]
     return {
         "samples": sample_grid(batch, f"{data.source}, training"),
-        "curves": curves(history, source),
+        "curves": curves(history, data.source),
         "mistakes": mistakes(data.test.images, evaluation.mistakes, source),
         "truth_table": truth_table(evaluation.truth_table, source, withheld),
         "confusion": confusion(evaluation.confusion, source),
@@ -94,8 +95,8 @@ def image_grid(images: Any, titles: Sequence[str], heading: str, columns: int = 
     axes = figure.subplots()  # one for all pictures takes much less memory than one for each
     axes.axis("off")
     axes.set(xlim=(0, across * columns), ylim=(down * rows, 0))
-    for place, (image, title) in enumerate(zip(images, titles, strict=True)):
-        row, column = divmod(place, columns)
+    for index, (image, title) in enumerate(zip(images, titles, strict=True)):
+        row, column = divmod(index, columns)
         left = across * column + 2
         top = down * row + 12
         axes.imshow(image, cmap="gray_r", extent=(left, left + width, top + height, top))
@@ -119,13 +120,13 @@ def mistakes(images: Any, wrong: Sequence[Any], source: str, most: int = 24) -> 
     """Draw the truth and the answer for `evaluation.Mistake`s; `images` is the whole split."""
     groups = [list(group) for _, group in groupby(wrong, lambda mistake: mistake.index)]
     # An image is drawn once: the first with its first wrong number, the next with its second, …
-    shown = [group[place % len(group)] for place, group in enumerate(groups[:most])]
+    shown = [group[turn % len(group)] for turn, group in enumerate(groups[:most])]
     titles = [
         f"{m.digit}, {m.number} → {m.sum}\nsaid {m.predicted_digit}, {m.predicted_sum}"
         for m in shown
     ]
     heading = (
-        f"{len(wrong)} wrong pairs, on {len(groups)} images ({source})\n"
+        f"{len(wrong)} wrong samples, on {len(groups)} images ({source})\n"
         "digit, number → sum; below: the digit and the sum that the network said"
     )
     return image_grid(images[[m.index for m in shown]], titles, heading)
@@ -140,7 +141,7 @@ def curves(history: Sequence[Mapping[str, float]], source: str) -> Figure:
     _curves_of(loss_axes, history, "loss", ("digit", "sum"))
     loss_axes.set_title(f"Loss ({source})")
     _curves_of(accuracy_axes, history, "accuracy", ("digit", "sum", "joint"))
-    accuracy_axes.set_title(f"Accuracy ({source});\neach further nine takes the same height")
+    accuracy_axes.set_title(f"Accuracy ({source});\n90, 99 and 99.9 % are equally far apart")
     rate_axes.plot(epochs, _column(history, "lr"), "o-", color=BLUE, markersize=4)
     rate_axes.set(title="Learning rate", ylabel="rate at the end of the epoch", ylim=(0, None))
     _log_axis(loss_axes, "loss (nats)")
@@ -192,7 +193,8 @@ def _log_axis(axes: Axes, label: str) -> None:
     ticks = TICKS[first : np.searchsorted(TICKS, high) + 1]
     accuracy = label == "accuracy"
     texts = [f"{100 * (1 - tick):.4g} %" if accuracy else f"{tick:g}" for tick in ticks]
-    axes.set(yscale="log", ylabel=label, ylim=(ticks[0] / 1.1, ticks[-1] * 1.1))
+    axes.set(yscale="log", ylabel=label)
+    axes.set_ylim(ticks[0] / 1.1, ticks[-1] * 1.1)
     axes.minorticks_off()
     axes.set_yticks(ticks, texts)
     axes.yaxis.set_inverted(accuracy)
@@ -220,7 +222,7 @@ def confusion(matrix: Any, source: str) -> Figure:
     wrong = np.where(np.eye(len(counts), dtype=bool), np.nan, counts)
     texts = np.where(counts, np.vectorize("{:,}".format)(counts), "")
     axes = _cells(wrong, texts, 0, max(1, np.nanmax(wrong)), "Blues")
-    axes.set(xlabel="read as", title=f"Digits, in (image, number) pairs ({source})")
+    axes.set(xlabel="read as", title=f"Each image counts once for each number ({source})")
     return axes.figure
 
 
@@ -238,7 +240,7 @@ def _cells(values: np.ndarray, texts: np.ndarray, low: float, high: float, colou
     for row, column in np.ndindex(rows, columns):
         colour = "white" if brightness[row, column] < 1.5 else "black"
         text = texts[row, column]
-        axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=9)
+        axes.text(column, row, text, **CENTRED, color=colour, fontsize=9)
     return axes
 
 
@@ -288,7 +290,7 @@ def architecture() -> Figure:
     drawn = {}
     for name, (x, y, text, colour) in boxes.items():
         style = {"boxstyle": "round,pad=0.5", "facecolor": colour}
-        drawn[name] = axes.text(x, y, text, ha="center", va="center", bbox=style, fontsize=10)
+        drawn[name] = axes.text(x, y, text, **CENTRED, bbox=style, fontsize=10)
     arrows = (
         ("image", "cnn"),
         ("cnn", "log_probs"),
@@ -324,7 +326,8 @@ def sample_path(image: Any, probs: Any, sharp: Any, number: Any, sums: Any) -> F
         number: one-hot [10]. sums: the sums' probabilities, [19].
     """
     figure = Figure(figsize=(15, 3.5))
-    picture, before, after, joined, answer = figure.subplots(1, 5, width_ratios=(3, 4, 4, 7, 7))
+    widths = (3, 4, 4, 7, 7)
+    picture, before, after, joined, answer = figure.subplots(1, 5, width_ratios=widths)
     picture.imshow(image, cmap="gray_r")
     picture.axis("off")
     picture.set_title("1. the image")
@@ -343,10 +346,11 @@ def _bars(axes: Axes, values: Any, title: str, colour: Any) -> None:
     """Draw probabilities as bars; those that can be seen are written above their bars, in %."""
     values = np.asarray(values, float)
     axes.bar(range(len(values)), values, color=colour)
-    for place, value in enumerate(values):
+    for index, value in enumerate(values):
         if value >= 0.005:
-            axes.text(place, value + 0.02, f"{100 * value:.0f}", ha="center", fontsize=9)
-    axes.set(title=title, ylim=(0, 1.14), xticks=range(len(values)), xlabel="digit", yticks=[])
+            axes.text(index, value + 0.02, f"{100 * value:.0f}", ha="center", fontsize=9)
+    axes.set(title=title, xlabel="digit", ylim=(0, 1.14))
+    axes.set(xticks=range(len(values)), yticks=[])
     axes.grid(False)
     axes.spines["left"].set_visible(False)
     axes.tick_params(labelsize=9)
@@ -370,7 +374,7 @@ def sharpening(sharpness: float) -> Figure:
     middle.annotate("", (1, 0.7), (0, 0.7), arrowprops=forward)
     box = {"boxstyle": "round,pad=0.5", "facecolor": "white", "edgecolor": BLUE}
     text = f"softmax of\n{sharpness:g} × log-probability"
-    middle.text(0.5, 0.7, text, ha="center", va="center", bbox=box)
+    middle.text(0.5, 0.7, text, **CENTRED, bbox=box)
     middle.text(0.5, 0.93, "forward: the value", ha="center", color=BLUE)
     back = {"arrowstyle": "-|>", "color": RED, "linewidth": 2, "connectionstyle": "arc3,rad=-0.35"}
     middle.annotate("", (0, 0.45), (1, 0.45), arrowprops=back)
@@ -421,8 +425,9 @@ def finding_steps(page: Any, digits: Sequence[Any], thrown: Any, pixels: Any = N
     """
     found = np.ones((*np.shape(page), 3))  # white paper
     found[thrown] = matplotlib.colors.to_rgb(ORANGE)
-    for place, digit in enumerate(digits):
-        found[digit] = matplotlib.colors.to_rgb((BLUE, GREEN, RED)[place % 3])
+    for index, digit in enumerate(digits):
+        colour = (BLUE, GREEN, RED)[index % 3]
+        found[digit] = matplotlib.colors.to_rgb(colour)
     titles = [
         "the picture in grey, ink dark",
         f"digits found: {len(digits)}; orange: thrown away",

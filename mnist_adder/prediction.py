@@ -49,7 +49,9 @@ def predict(model: nn.Module, image: Any, number: int, *, evidence: float = EVID
         raise InputError(f"number must be a whole number from 0 to 9, not {number!r}")
     prefix = f"{os.fspath(image)}: " if isinstance(image, str | os.PathLike) else ""
     try:
-        pixels = to_mnist(read_image(image) if prefix or isinstance(image, bytes) else image)
+        if prefix or isinstance(image, bytes):
+            image = read_image(image)
+        pixels = to_mnist(image)
     except InputError as error:
         raise InputError(f"{prefix}{error}") from error
     weight = next(model.parameters(), torch.zeros(0))  # tells the device and the precision
@@ -62,7 +64,8 @@ def predict(model: nn.Module, image: Any, number: int, *, evidence: float = EVID
     log_probs, logits = answers[0]
     digit_probabilities = log_probs[0].exp()
     sum_probabilities = logits[0].softmax(0)
-    if not (digit_probabilities.isfinite().all() and sum_probabilities.isfinite().all()):
+    probabilities = torch.cat([digit_probabilities, sum_probabilities])
+    if not probabilities.isfinite().all():
         raise InputError("the network's answer is not a number: train it again or use others")
     sure = bool(evidence_of([log_probs for log_probs, _ in answers]) >= evidence)
     if not sure:
@@ -139,7 +142,8 @@ def _draw(steps: Steps) -> np.ndarray:
     background = steps.ink[~morphology.dilation(near | steps.thrown, around)]
     noise = 1.5 * np.quantile(background, 0.99) if background.size else 0
     full = np.quantile(steps.ink[strokes], 0.95)
-    ink = np.where(near & (steps.ink > min(noise, STRONG * full)), steps.ink / full, 0).clip(0, 1)
+    certain = near & (steps.ink > min(noise, STRONG * full))
+    ink = np.where(certain, steps.ink / full, 0).clip(0, 1)
     outline = strokes & ~morphology.erosion(strokes, square(1))
     width = 2 * strokes.sum() / max(1, outline.sum())  # A stroke's outline is on both of its sides.
     thicken = max(0, round((MIN_STROKE_WIDTH * scale - width) / 2))

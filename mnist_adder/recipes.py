@@ -13,7 +13,7 @@ from .data import Augment
 from .errors import InputError
 from .models import AdderNet, ExactAdderNet, NumberLineNet, QuickNet
 
-MOST = 1_000_000_000  # epochs, or images in a batch
+MOST = 1_000_000_000  # of epochs, and of images in a batch: a typing error, not a wish
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,7 +21,7 @@ class Recipe:
     """All that a training needs besides data, device and seed.
 
     Args:
-        name: of the reports and of the run's folder.
+        name: stands in reports and in the name of the run's folder.
         about: one line for the command line's help.
         model: what makes the network when it is called: a class, or a function without arguments.
         epochs: on MNIST and on data of your own.
@@ -30,11 +30,11 @@ class Recipe:
         optimizer: the name of a class in `torch.optim`.
         optimizer_options: its arguments besides the rate, as a dict; kept as a tuple of pairs.
         lr: the learning rate; with the schedule "one-cycle", its highest value.
-        schedule: "constant", or "one-cycle": up to `lr` and then down to 0.
+        schedule: "constant", or "one-cycle": from lr / 25 up to `lr`, then down to nearly 0.
         pct_start: the share of the steps in which the rate of a one-cycle schedule rises.
-        digit_weight: of the digit's loss in the total.
-        sum_weight: of the sum's loss in the total.
-        label_smoothing: of the digit's loss, see `total_loss`.
+        digit_weight: the factor of the digit's loss in the total.
+        sum_weight: the factor of the sum's loss in the total.
+        label_smoothing: how much the digits' labels are smoothed, see `total_loss`.
         fixed_numbers: draw one number for each image once, instead of afresh in each epoch.
         augment: a function of a batch of training images, see `AdderDataset`.
     """
@@ -61,18 +61,14 @@ class Recipe:
         object.__setattr__(self, "optimizer_options", tuple(pairs))
         for field in fields(self):
             object.__setattr__(self, field.name, _plain(getattr(self, field.name)))
-        # BatchNorm cannot train on a batch of one image.
-        for name, least in (("epochs", 1), ("digits_epochs", 1), ("batch_size", 2)):
-            count = getattr(self, name)
-            if name == "digits_epochs" and count is None:
-                continue
-            if not _whole(count, least):
-                limits = f"a whole number from {least} to {MOST:,}"
-                raise InputError(f"{name} must be {limits}, not {count!r:.40}")
-        if not isinstance(self.lr, int | float) or not 0 < self.lr < math.inf:
-            raise InputError(f"lr, the learning rate, must be above 0, not {self.lr!r:.40}")
+        _check_whole("epochs", self.epochs, 1)
+        if self.digits_epochs is not None:
+            _check_whole("digits_epochs", self.digits_epochs, 1)
+        _check_whole("batch_size", self.batch_size, 2)  # BatchNorm cannot train on one image
+        if not (isinstance(self.lr, int | float) and 0 < self.lr < math.inf):
+            raise InputError(f"lr, the learning rate, must be above 0, not {self.lr!r}")
         if self.schedule not in ("constant", "one-cycle"):
-            raise InputError(f"schedule must be constant or one-cycle, not {self.schedule!r:.40}")
+            raise InputError(f"schedule must be constant or one-cycle, not {self.schedule!r}")
 
     def epochs_on(self, source: str) -> int:
         """Return the number of epochs on a data source."""
@@ -101,8 +97,10 @@ def describe(value: Any) -> Any:
     return f"{value.__module__}:{value.__qualname__}"
 
 
-def _whole(value: Any, least: int) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and least <= value <= MOST
+def _check_whole(name: str, value: Any, least: int) -> None:
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    if not (whole and least <= value <= MOST):
+        raise InputError(f"{name} must be a whole number from {least} to {MOST:,}, not {value!r}")
 
 
 def _plain(value: Any) -> Any:
@@ -112,6 +110,7 @@ def _plain(value: Any) -> Any:
     return value.item() if isinstance(value, np.generic) else value
 
 
+# `fused` makes a step one operation: faster, with the same result.
 SGD_OPTIONS = {"momentum": 0.9, "nesterov": True, "weight_decay": 5e-4, "fused": True}
 
 ADDER = Recipe(

@@ -1,8 +1,7 @@
 """A training's folder: written whole, read back, gone on with.
 
 ``checkpoint.pt`` is its first file and holds the whole training until that ends. Then come config,
-history, metrics and weights, their checksums, and the figures. Files are read as data only: nothing
-that a file says is executed or imported.
+history, metrics, weights, checksums and figures. Nothing that a file says is executed or imported.
 """
 
 import copy
@@ -46,8 +45,7 @@ SCHEMA = {  # what a reader of config.json relies on
     list: ("withheld",),
     dict: ("settings",),
 }
-# A run may go on with another version or on another device: its weights are then rounded in another
-# way. Whether it is fine-tuned, its checkpoint says. The settings are compared one by one.
+# On another device, weights are rounded in another way. The settings are compared one by one.
 NOT_COMPARED = ("mnist_adder", "device", "threads", "deterministic", "fine_tuned", "settings")
 
 
@@ -73,7 +71,6 @@ def train_run(
         folder: a folder that is not there, or is empty; None for the next ``runs/<recipe>-NNN``.
         training: of any class; with `resume`, made as the one that was interrupted.
         resume: go on with the training that `folder` holds.
-        quiet: print no epochs.
 
     Raise `InputError` for a folder that holds anything, or nothing to go on with.
     """
@@ -101,8 +98,7 @@ def save_run(folder: str | Path | None, training: Training) -> Run:
 def read_run(folder: str | Path, *, model: Callable[[], nn.Module] | None = None) -> Run:
     """Read a finished run back. `model` makes a network of your own: its class, as in the recipe.
 
-    Raise `InputError` where there is no finished run, or its files are missing, damaged or of
-    another network.
+    Raise `InputError` for a run that is unfinished, damaged, missing or of another network.
     """
     folder = Path(folder)
     contents = _read_checked(folder)
@@ -149,9 +145,8 @@ def read_checkpoint(folder: str | Path) -> dict[str, Any]:
 def run_config(training: Training) -> dict[str, Any]:
     """Return the content of ``config.json``: what decides how a training ends."""
     data = training.data
-    digest = sha256()
-    for tensor in (*data.train, *data.test, data.sums):
-        digest.update(tensor.cpu().contiguous().numpy())
+    tensors = (*data.train, *data.test, data.sums)
+    content = b"".join(tensor.cpu().numpy().tobytes() for tensor in tensors)
     # The recipe's function may make a network that its class alone would not make.
     model = type(unwrapped(training.model)) if training.fine_tuned else training.recipe.model
     return {
@@ -163,7 +158,7 @@ def run_config(training: Training) -> dict[str, Any]:
         "dataset": data.source,
         "fold": data.fold,
         "target": describe(data.target),
-        "data_sha256": digest.hexdigest(),
+        "data_sha256": sha256(content).hexdigest(),
         "seed": training.seed,
         "withheld": [list(pair) for pair in training.withheld],
         "epochs": training.epochs,
@@ -289,10 +284,11 @@ def _read_config(config: Any) -> dict[str, Any]:
 def _read_checked(folder: Path) -> dict[str, bytes]:
     """Return the contents of a finished run's files, by name; their checksums are right."""
     unfinished = (folder / CHECKPOINT).is_file()
-    finished = (folder / CHECKSUMS).is_file()
-    if not finished and not unfinished:
+    checksums = []
+    if (folder / CHECKSUMS).is_file():
+        checksums = (folder / CHECKSUMS).read_text(errors="replace").splitlines()
+    elif not unfinished:
         raise InputError(f"{folder} is no run's folder: it has no file {CHECKSUMS}")
-    checksums = (folder / CHECKSUMS).read_text(errors="replace").splitlines() if finished else []
     contents = {}
     for name in CHECKED:
         path = folder / name

@@ -46,8 +46,9 @@ class Training:
     Args:
         recipe: the experiment.
         data: ``data.train`` is trained on; ``data.test`` is tested after each epoch.
-        model: a network to begin with, instead of a fresh one of the recipe; a copy is trained. If
-            the network is in training mode, those of its modules that are not stay as they are.
+        model: a network to begin with, instead of a fresh one of the recipe; a copy is trained. One
+            in evaluation mode is put into training mode. One in training mode is left as it is, so
+            that a part which you froze with ``.eval()`` stays frozen.
         device: to train on; all training images are moved there.
         seed: decides everything random, the initial weights too.
         withheld: (digit, number) pairs to keep out of training.
@@ -76,16 +77,17 @@ class Training:
         self.history: list[Row] = []
 
         torch.manual_seed(self.seed)
-        self.model = (recipe.model() if model is None else copy.deepcopy(model)).to(self.device)
-        if not self.model.training:  # as `read_run` and `load_pretrained` return a network
+        network = recipe.model() if model is None else copy.deepcopy(model)
+        self.model = network.to(self.device)
+        if not self.model.training:
             self.model.train()
         torch.manual_seed(self.seed)  # so that fixed numbers do not depend on the network
         self.loader = self.make_loader()
         check_network(self.model, self.loader.dataset[:2], data.digit_classes)
         self.optimizer = self.make_optimizer()
         self.scheduler = self.make_scheduler()
-        # What cannot be saved is refused before the first step. What a subclass adds to its state
-        # is not made yet.
+        # Refuse what cannot be saved now, and not after hours. (`self.state_dict` may be that of a
+        # subclass, whose `__init__` has not ended.)
         serialise(Training.state_dict(self))
 
     def __iter__(self) -> Iterator[Row]:
@@ -130,7 +132,10 @@ class Training:
         return self.model(sample.image, sample.number)
 
     def loss(self, outputs: Outputs, sample: Sample) -> dict[str, Tensor]:
-        """Return scalars by name. "loss" is what backward starts from; all enter the history."""
+        """Return scalars by name. "loss" is what backward starts from; all enter the history.
+
+        A name that ends in "loss" says that the training must stop where it is not finite.
+        """
         log_probs, logits = outputs[:2]
         losses = total_loss(
             log_probs,
@@ -165,18 +170,21 @@ class Training:
         return Loader(dataset, self.recipe.batch_size)
 
     def make_optimizer(self) -> Optimizer:
-        """Return the recipe's optimiser; its weight decay spares biases, BatchNorm and the like."""
+        """Return the recipe's optimiser. Weight decay is for kernels and weight matrices only.
+
+        It would pull BatchNorm's factors and the places on the number line towards 0.
+        """
         parameters = [p for p in self.model.parameters() if p.requires_grad]
-        matrices = {"params": [p for p in parameters if p.dim() > 1]}
-        vectors = {"params": [p for p in parameters if p.dim() <= 1], "weight_decay": 0.0}
+        decayed = {"params": [p for p in parameters if p.dim() > 1]}
+        spared = {"params": [p for p in parameters if p.dim() <= 1], "weight_decay": 0.0}
         optimizer_class = getattr(torch.optim, self.recipe.optimizer)
         options = dict(self.recipe.optimizer_options)
-        return optimizer_class([matrices, vectors], lr=self.recipe.lr, **options)
+        return optimizer_class([decayed, spared], lr=self.recipe.lr, **options)
 
     def make_scheduler(self) -> LRScheduler:
         """Return the recipe's learning rate over all steps; it is stepped after each step."""
         if self.recipe.schedule == "constant":
-            return ConstantLR(self.optimizer, factor=1.0)
+            return ConstantLR(self.optimizer, factor=1.0)  # it never changes the rate
         steps = self.epochs * len(self.loader)
         pct_start = self.recipe.pct_start
         if pct_start * steps == 1:
@@ -214,7 +222,8 @@ def fit(recipe: Recipe, data: Data, *, quiet: bool = False, **settings: Any) -> 
     `settings` are those of `Training`: model, device, seed, withheld. `quiet` prints nothing.
     """
     training = Training(recipe, data, **settings)
-    for _ in training if quiet else reported(training):
+    rows = training if quiet else reported(training)
+    for _ in rows:  # the loop trains
         pass
     return training
 
@@ -222,6 +231,7 @@ def fit(recipe: Recipe, data: Data, *, quiet: bool = False, **settings: Any) -> 
 def reported(training: Training) -> Iterator[Row]:
     """Yield the rows of a training, after printing a line for each; a terminal gets a bar, too."""
     done = len(training.history)
+    # disable=None: no bar where the output is no terminal.
     with tqdm(training, initial=done, total=training.epochs, disable=None, leave=False) as rows:
         for row in rows:
             tqdm.write(describe_row(row, training.epochs, training.data.test_name))
@@ -255,6 +265,7 @@ def accuracies(outputs: Outputs, sample: Sample) -> dict[str, Tensor]:
     }
 
 
-def derive_seed(*parts: int) -> int:
-    """Return one seed of several numbers, such as a training's seed and the number of an epoch."""
-    return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0]) >> 1  # 63 bits
+def derive_seed(seed: int, epoch: int) -> int:
+    """Return the seed of an epoch. A sum would give two trainings some epochs in common."""
+    words = np.random.SeedSequence((seed, epoch)).generate_state(1, np.uint64)
+    return int(words[0]) >> 1  # 63 bits, as `check_seed` allows

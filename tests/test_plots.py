@@ -105,7 +105,7 @@ def test_mistakes_show_an_image_once_with_truth_and_answer():
         x, y = text.get_position()
         assert left < x < right and y < top  # above its picture; y grows downwards
         assert np.array_equal(picture.get_array(), IMAGES[index])
-    assert "6 wrong pairs, on 3 images" in figure.get_suptitle()
+    assert "6 wrong samples, on 3 images" in figure.get_suptitle()
 
 
 def test_mistakes_stop_at_most():

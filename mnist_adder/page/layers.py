@@ -58,8 +58,10 @@ def _adder(adder: nn.Module) -> dict:
 def _layers(layer: nn.Module, name: str) -> list[dict]:
     """Describe a layer, or the layers of a Sequential, without those that only training needs."""
     if isinstance(layer, nn.Sequential) and type(layer).forward is nn.Sequential.forward:
-        children = layer.named_children()
-        return [inner for key, child in children for inner in _layers(child, f"{name}.{key}")]
+        layers = []
+        for key, child in layer.named_children():
+            layers += _layers(child, f"{name}.{key}")
+        return layers
     if isinstance(layer, nn.Dropout | nn.Dropout2d | nn.Identity):
         return []
     known = LAYERS.get(type(layer))
@@ -71,13 +73,14 @@ def _layers(layer: nn.Module, name: str) -> list[dict]:
 
 def _conv(conv: nn.Conv2d) -> dict:
     plain = conv.groups == 1 and _side(conv.dilation) == 1 and conv.padding_mode == "zeros"
+    bias = torch.zeros(conv.out_channels) if conv.bias is None else conv.bias
     return {
         "type": "conv" if plain else None,
         "kernel": _side(conv.kernel_size),
         "stride": _side(conv.stride),
         "padding": _side(conv.padding),
         "weight": _floats(conv.weight),
-        "bias": _floats(torch.zeros(conv.out_channels) if conv.bias is None else conv.bias),
+        "bias": _floats(bias),
     }
 
 

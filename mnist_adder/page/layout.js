@@ -20,11 +20,11 @@ function layOut(canvas) {
   if (full < STRONG) return null;
   const [top, bottom, left, right] = boxOf(lines, columns);
   const scale = 20 / Math.max(bottom - top, right - left);
-  const rows = means(top, bottom, scale);
-  const places = means(left, right, scale);
-  const small = rows.map((row) => places.map((column) => mean(ink, width, row, column) / full));
+  const rowMeans = means(top, bottom, scale);
+  const columnMeans = means(left, right, scale);
+  const small = rowMeans.map((row) => columnMeans.map((column) => mean(ink, width, row, column) / full));
   const above = margin(small.map(total));
-  const before = margin(places.map((_, x) => total(small.map((line) => line[x]))));
+  const before = margin(columnMeans.map((_, x) => total(small.map((line) => line[x]))));
   const pixel = (y, x) => Math.round(255 * (small[y - above]?.[x - before] ?? 0));
   return Array.from({ length: 784 }, (_, i) => pixel(Math.floor(i / 28), i % 28));
 }
@@ -41,7 +41,7 @@ function boxOf(lines, columns) {
 
 // Where the ink begins and ends.
 function ends(inks, least) {
-  const inked = [...inks.keys()].filter((place) => inks[place] > least);
+  const inked = [...inks.keys()].filter((index) => inks[index] > least);
   return [inked[0], inked.at(-1) + 1];
 }
 
@@ -50,8 +50,8 @@ function means(first, end, scale) {
   const size = Math.max(1, Math.round((end - first) * scale));
   const step = (end - first) / size;
   const reach = Math.max(step, 1);
-  return Array.from({ length: size }, (_, place) => {
-    const middle = (place + 0.5) * step + first - 0.5;
+  return Array.from({ length: size }, (_, index) => {
+    const middle = (index + 0.5) * step + first - 0.5;
     const start = Math.max(first, Math.ceil(middle - reach));
     const count = Math.min(end, Math.floor(middle + reach) + 1) - start;
     const weights = Array.from({ length: count }, (_, i) => 1 - Math.abs(start + i - middle) / reach);
@@ -70,6 +70,6 @@ function mean(ink, width, row, column) {
 
 // How many empty lines come first, so that the centre of mass comes to 14.
 function margin(masses) {
-  const centre = total(masses.map((mass, place) => mass * place)) / total(masses);
+  const centre = total(masses.map((mass, index) => mass * index)) / total(masses);
   return Math.min(Math.max(Math.round(14 - centre), 0), 28 - masses.length);
 }

@@ -13,12 +13,12 @@ const LAYERS = {
     const values = output.values;
     const size = output.height * output.width;
     bias.forEach((value, channel) => values.fill(value, channel * size, (channel + 1) * size));
-    weight.forEach((factor, place) => {
-      const channel = Math.floor(place / kernel ** 2);
-      const from = (channel % image.channels) * input.height + (Math.floor(place / kernel) % kernel); // a line
+    weight.forEach((factor, index) => {
+      const channel = Math.floor(index / kernel ** 2);
+      const from = (channel % image.channels) * input.height + (Math.floor(index / kernel) % kernel); // a line
       const to = Math.floor(channel / image.channels) * output.height; // a line
       for (let y = 0; y < output.height; y++) {
-        const first = (from + y * stride) * input.width + (place % kernel);
+        const first = (from + y * stride) * input.width + (index % kernel);
         const target = (to + y) * output.width;
         for (let x = 0; x < output.width; x++) values[target + x] += factor * input.values[first + x * stride];
       }
@@ -29,15 +29,15 @@ const LAYERS = {
   // Of each square of pixels, the largest.
   maxpool({ kernel, stride }, { channels, height, width, values }) {
     const output = empty(channels, steps(height, kernel, stride), steps(width, kernel, stride));
-    output.values.forEach((_, place) => {
-      const line = Math.floor(place / output.width);
+    output.values.forEach((_, index) => {
+      const line = Math.floor(index / output.width);
       const top = Math.floor(line / output.height) * height + (line % output.height) * stride;
-      const left = (place % output.width) * stride;
+      const left = (index % output.width) * stride;
       let largest = -Infinity;
       for (let y = top; y < top + kernel; y++) {
         for (let x = left; x < left + kernel; x++) largest = Math.max(largest, values[y * width + x]);
       }
-      output.values[place] = largest;
+      output.values[index] = largest;
     });
     return output;
   },
@@ -46,7 +46,7 @@ const LAYERS = {
 
   // A factor and a summand for each channel: a BatchNorm, when training is over, is no more than that.
   scale({ scale, shift }, image) {
-    const channel = (place) => Math.floor((place * scale.length) / image.values.length);
+    const channel = (index) => Math.floor((index * scale.length) / image.values.length);
     return { ...image, values: image.values.map((value, i) => value * scale[channel(i)] + shift[channel(i)]) };
   },
 

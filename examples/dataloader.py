@@ -3,11 +3,11 @@
 import torch
 from torch.utils.data import DataLoader
 
-from mnist_adder import AdderDataset, AdderNet, evaluate, gpu_check, load_data, total_loss
+from mnist_adder import AdderNet, evaluate, gpu_check, load_data, total_loss
 
 
 def main(data, device="cpu", epochs=3):
-    dataset = AdderDataset(*data.train)
+    dataset = data.dataset(data.train)  # an `AdderDataset`
     workers = {"num_workers": 2, "persistent_workers": True}  # started once, not in each epoch
     loader = DataLoader(dataset, batch_size=64, shuffle=True, **workers)
     model = AdderNet().to(device)

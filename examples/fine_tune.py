@@ -1,6 +1,6 @@
 """Teach the network that comes with the package to subtract; its CNN stays as it is.
 
-On the bundled digits, the CNN was not trained: it reads about nine of ten.
+The CNN was trained on MNIST. Of the bundled digits, it reads about eight of ten.
 """
 
 from dataclasses import replace

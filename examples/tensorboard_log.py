@@ -11,6 +11,7 @@ def main(data, device="cpu"):
         for row in training:
             for name, value in row.items():
                 writer.add_scalar(name, value, row["epoch"])
+            print("epoch", row["epoch"], "is in runs/tensorboard")
     return training
 
 

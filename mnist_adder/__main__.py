@@ -15,7 +15,7 @@ import torch
 
 from . import devices, inspection, page, plots, prediction, range_test, runs, withhold
 from .checks import check_network
-from .data import AdderDataset, Data
+from .data import Data
 from .errors import InputError, one_line
 from .evaluation import evaluate
 from .files import as_json, must_be_new, write
@@ -123,8 +123,7 @@ def evaluate_run(options: argparse.Namespace) -> None:
     source = options.data or run.config["dataset"]
     fold = run.config["fold"] if source == run.config["dataset"] else None
     data = load_data(source, options.data_dir, validate=fold)
-    sample = AdderDataset(*data.test, digit_classes=data.digit_classes)[:2]
-    check_network(run.model, sample, data.digit_classes)
+    check_network(run.model, data.dataset(data.test)[:2], data.digit_classes)
     device = devices.gpu_check(run.config["seed"], options.device)
     evaluation = evaluate(run.model.to(device), data)
     withheld = run.config["withheld"]

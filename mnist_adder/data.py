@@ -7,7 +7,7 @@ quick way through it: it asks the data set for a whole batch at a time.
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -105,6 +105,17 @@ class Data:
     def test_name(self) -> str:
         """The name of what is tested on: "test", or "validation" for a fold."""
         return "test" if self.fold is None else "validation"
+
+    def dataset(self, split: Split, **options: Any) -> "AdderDataset":
+        """Return the samples of a split with this operation; `options` are `AdderDataset`'s."""
+        return AdderDataset(
+            split.images,
+            split.digits,
+            target=self.target,
+            digit_classes=self.digit_classes,
+            number_classes=self.number_classes,
+            **options,
+        )
 
 
 def normalise(images: Tensor) -> Tensor:

@@ -83,5 +83,6 @@ def filled(network: nn.Module, weights: bytes, path: Path) -> nn.Module:
         network.load_state_dict(safetensors.torch.load(weights))
     except (RuntimeError, KeyError, ValueError, safetensors.SafetensorError) as error:
         name = type(network).__name__
-        raise InputError(f"{path} does not hold the weights of this {name}") from error
+        advice = "read it with the model that was trained"
+        raise InputError(f"{path} does not hold the weights of this {name}: {advice}") from error
     return network.eval()

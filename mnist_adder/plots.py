@@ -13,7 +13,7 @@ from matplotlib import colormaps, rc_context, ticker
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
-from .data import SUMS, AdderDataset, Data, Pairs, Sample
+from .data import SUMS, Data, Pairs, Sample
 from .evaluation import Evaluation
 from .training import Row
 
@@ -61,16 +61,10 @@ def run_figures(
 ) -> dict[str, Figure]:
     """Return every figure of a run's folder, by name."""
     source = f"{data.source}, {data.test_name}"
-    samples = AdderDataset(
-        data.train.images[:24],
-        data.train.digits[:24],
-        target=data.target,
-        digit_classes=data.digit_classes,
-        number_classes=data.number_classes,
-    )
+    samples = data.dataset(data.train)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)  # the same figure each time
-        batch = samples[:]
+        batch = samples[:24]
     return {
         "samples": sample_grid(batch, f"{data.source}, training"),
         "curves": curves(history, data.source),

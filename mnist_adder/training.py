@@ -22,7 +22,7 @@ from torch.optim.lr_scheduler import ConstantLR, LRScheduler, OneCycleLR
 from tqdm import tqdm
 
 from .checks import check_network, check_seed, serialise, unwrapped
-from .data import AdderDataset, Data, Loader, Pairs, Sample
+from .data import Data, Loader, Pairs, Sample, Split
 from .errors import InputError
 from .evaluation import evaluate
 from .losses import total_loss
@@ -103,8 +103,9 @@ class Training:
             row.update({f"test_{name}": value for name, value in test.items()})
             losses = [value for name, value in row.items() if name.endswith("loss")]
             if not all(math.isfinite(loss) for loss in losses):
-                advice = f"choose a learning rate below {self.recipe.lr:g}"
-                raise InputError(f"the loss is not finite in epoch {epoch}: {advice}")
+                raise InputError(
+                    f"the loss is not finite in epoch {epoch}: choose a lower learning rate"
+                )
             self.history.append(row)
             yield row
 
@@ -157,15 +158,12 @@ class Training:
 
         A loader of your own needs a length, and a ``dataset`` that gives a batch for ``[:2]``.
         """
-        dataset = AdderDataset(
-            self.data.train.images.to(self.device),
-            self.data.train.digits.to(self.device),
-            target=self.data.target,
+        images, digits = self.data.train
+        dataset = self.data.dataset(
+            Split(images.to(self.device), digits.to(self.device)),
             withheld=self.withheld,
             fixed_numbers=self.recipe.fixed_numbers,
             augment=self.recipe.augment,
-            digit_classes=self.data.digit_classes,
-            number_classes=self.data.number_classes,
         )
         return Loader(dataset, self.recipe.batch_size)
 

@@ -398,7 +398,7 @@ def test_bad_input(command, places, tmp_path, monkeypatch, capsys):
 
 def test_a_rate_that_is_too_high_leaves_a_checkpoint(short, tmp_path, capsys):
     assert main([*short, "--lr", "1e30", "--out", str(tmp_path / "run")]) == 2
-    assert "choose a learning rate below" in only_line(capsys.readouterr().err)
+    assert "choose a lower learning rate" in only_line(capsys.readouterr().err)
 
 
 @pytest.mark.parametrize(

@@ -514,9 +514,7 @@ def test_a_rate_that_is_numpys_can_be_saved(few, quick):
 
 def test_a_loss_that_is_not_finite_stops_the_training(few, quick):
     training = Training(replace(quick, lr=1e30, schedule="constant"), few)
-    with pytest.raises(
-        InputError, match=r"not finite in epoch 1: choose a learning rate below 1e\+30"
-    ):
+    with pytest.raises(InputError, match="not finite in epoch 1: choose a lower learning rate"):
         list(training)
     assert training.history == []
 

@@ -21,6 +21,7 @@ def main(data, device="cpu"):
             best = copy.deepcopy(training.state_dict())
         if row["epoch"] - best_epoch >= PATIENCE:
             break
+    print("the best epoch:", best_epoch)
     training.load_state_dict(best)  # the network and the history as they were at the best epoch
     save_run(None, training)
     return training

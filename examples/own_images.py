@@ -9,7 +9,9 @@ from mnist_adder import RECIPES, Data, Split, fit, gpu_check, load_data
 
 
 def main(data, device="cpu"):
-    # Put your arrays here: uint8 [N, 28, 28], 0 is paper and 255 is ink; whole numbers 0…9 [N].
+    # Put your arrays here: uint8 [N, 28, 28], 0 is paper and 255 is ink, or [N, C, H, W], colours
+    # first; whole numbers [N]. For 26 letters, Data(…, digit_classes=26) and a network that fits:
+    # its last layer with 26 outputs, AdderMLP(digits=26, sums=35).
     x_train = data.train.images.numpy()
     y_train = data.train.digits.numpy()
     x_test = data.test.images.numpy()
@@ -18,12 +20,12 @@ def main(data, device="cpu"):
     # The 2 epochs of "speedrun" suit 60,000 images; a small set needs more.
     recipe = replace(RECIPES["speedrun"], epochs=30 if len(y_train) < 6000 else 2)
 
-    # From arrays:
+    print("from arrays:")
     train = Split(torch.from_numpy(x_train), torch.from_numpy(y_train))
     test = Split(torch.from_numpy(x_test), torch.from_numpy(y_test))
     fit(recipe, Data("own", train, test), device=device)
 
-    # From a file, which the command line takes, too: train --data own.npz
+    print("from a file, which the command line takes, too, as train --data own.npz:")
     np.savez_compressed("own.npz", x_train=x_train, y_train=y_train, x_test=x_test, y_test=y_test)
     return fit(recipe, load_data("own.npz"), device=device)
 

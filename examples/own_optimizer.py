@@ -1,4 +1,6 @@
-"""Train with AdamW, a learning rate that restarts, and clipped gradients."""
+"""Train with AdamW, a learning rate that restarts, and clipped gradients.
+
+AdamW alone needs no class: replace(recipe, optimizer="AdamW", optimizer_options={}, lr=0.01)."""
 
 from torch.nn.utils import clip_grad_norm_
 from torch.optim import AdamW

@@ -39,7 +39,12 @@ class FixedNumbers(Dataset):
         return len(self.digits)
 
     def __getitem__(self, index: int) -> Sample:
-        return Sample(self.images[index], self.numbers[index], self.digits[index], self.sums[index])
+        return Sample(
+            image=self.images[index],
+            number=self.numbers[index],
+            digit=self.digits[index],
+            sum=self.sums[index],
+        )
 
 
 class NumberAtEachAccess(MNIST):
@@ -49,9 +54,11 @@ class NumberAtEachAccess(MNIST):
     """
 
     def __init__(self, split: Split) -> None:
-        steps = [transforms.ToTensor(), transforms.Normalize((MEAN,), (STD,))]
-        VisionDataset.__init__(self, "", transform=transforms.Compose(steps))
-        self.data, self.targets = split
+        normalised = transforms.Normalize((MEAN,), (STD,))
+        steps = transforms.Compose([transforms.ToTensor(), normalised])
+        VisionDataset.__init__(self, "", transform=steps)
+        self.data = split.images
+        self.targets = split.digits
         self.one_hot = torch.eye(NUMBERS)
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor, int, int]:
@@ -70,22 +77,32 @@ class Baseline:
     """
 
     def __init__(
-        self, pipeline: str, model: nn.Module, split: Split, batch_size: int, device: str = "cpu"
+        self,
+        pipeline: str,
+        model: nn.Module,
+        split: Split,
+        batch_size: int,
+        device: str = "cpu",
     ) -> None:
         self.device = device
-        self.loader = DataLoader(PIPELINES[pipeline](split), batch_size, shuffle=True)
+        dataset = PIPELINES[pipeline](split)
+        self.loader = DataLoader(dataset, batch_size, shuffle=True)
         few = list(islice(self.loader, 4))
         times = {}
         for layout in LAYOUTS:
-            self.use(copy.deepcopy(model), layout)
+            trial = copy.deepcopy(model)
+            self.use(trial, layout)
             self.train(few)  # warms up
             times[layout] = min(self.train(few) for _ in range(3))
-        self.use(model, min(times, key=times.get))
+        fastest = min(times, key=times.get)
+        self.use(model, fastest)
 
     def use(self, model: nn.Module, layout: torch.memory_format) -> None:
         """Begin to train a network."""
-        self.model = model.to(self.device, memory_format=layout).train()
-        self.optimizer = torch.optim.SGD(self.model.parameters(), lr=0.01, momentum=0.9)
+        self.model = model.to(self.device, memory_format=layout)
+        self.model.train()
+        parameters = self.model.parameters()
+        self.optimizer = torch.optim.SGD(parameters, lr=0.01, momentum=0.9)
 
     def train(self, batches: Iterable[tuple[Tensor, ...]]) -> float:
         """Train on each batch once and return the seconds."""
@@ -94,7 +111,8 @@ class Baseline:
             image, number, digit, sum = (part.to(self.device) for part in batch)
             self.optimizer.zero_grad()
             log_probs, logits = self.model(image, number)
-            total_loss(log_probs, digit, logits, sum).total.backward()
+            losses = total_loss(log_probs, digit, logits, sum)
+            losses.total.backward()
             self.optimizer.step()
         return time.perf_counter() - start
 

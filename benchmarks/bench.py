@@ -64,7 +64,8 @@ def main() -> None:
     options = parser.parse_args()
     data = load_data("digits" if options.quick else "mnist")
     if options.quick:
-        data = replace(first(data, 512), test=Split(*(part[:64] for part in data.test)))
+        few = Split(data.test.images[:64], data.test.digits[:64])
+        data = replace(first(data, 512), test=few)
     for name in options.only:
         if name == "gpu" and not torch.cuda.is_available():
             continue
@@ -90,9 +91,17 @@ def machine(section: str, data: Data) -> str:
 def summarise(what: str, unit: str, values: Iterable[float]) -> Row:
     """Return a row of the table."""
     values = list(values)
-    error = stdev(values) / len(values) ** 0.5 if len(values) > 1 else 0.0
-    measures = (median(values), min(values), max(values), fmean(values), error, len(values))
-    return {"what": what, "unit": unit, **dict(zip(MEASURES, measures, strict=True))}
+    count = len(values)
+    return {
+        "what": what,
+        "unit": unit,
+        "median": median(values),
+        "least": min(values),
+        "greatest": max(values),
+        "mean": fmean(values),
+        "error": stdev(values) / count**0.5 if count > 1 else 0.0,
+        "repeats": count,
+    }
 
 
 def seconds(action: Callable[[], object]) -> float:
@@ -116,7 +125,8 @@ def in_turn(actions: dict[str, Callable[[], object]], repeats: int) -> dict[str,
 
 def first(data: Data, count: int) -> Data:
     """Return the data with the first `count` training images only."""
-    return replace(data, train=Split(*(part[:count] for part in data.train)))
+    images, digits = data.train
+    return replace(data, train=Split(images[:count], digits[:count]))
 
 
 def warmed_up(recipe: Recipe, data: Data) -> Training:
@@ -139,8 +149,10 @@ def overhead(settings: Settings) -> list[Row]:
         for image, number, digit, sum in ready:
             limit.optimizer.zero_grad()
             log_probs, logits = limit.model(image, number)
+            digit_loss = F.nll_loss(log_probs, digit)
             sum_loss = F.cross_entropy(logits, sum)
-            (F.nll_loss(log_probs, digit) + recipe.sum_weight * sum_loss).backward()
+            loss = digit_loss + recipe.sum_weight * sum_loss
+            loss.backward()
             limit.optimizer.step()
 
     actions = {
@@ -163,7 +175,8 @@ def headline(settings: Settings, device: str = "cpu") -> list[Row]:
     recipe = replace(RECIPES["speedrun"], digits_epochs=2)  # the digits are for --quick only
     seeds = SEEDS[:2] if settings.quick else SEEDS
     epochs = 2 if settings.quick else CASCADE.epochs
-    timed_training(replace(recipe, epochs=1, digits_epochs=1), first(data, 512), device, seed=0)
+    short = replace(recipe, epochs=1, digits_epochs=1)
+    timed_training(short, first(data, 512), device, seed=0)  # warms up
     torch.manual_seed(1)
     theirs = Baseline("system A", CASCADE.model(), data.train, CASCADE.batch_size, device)
     ours = []
@@ -204,10 +217,15 @@ def gpu(settings: Settings) -> list[Row]:
     """Time the headline on the GPU, with system A's batches moved there, and the recipe `adder`."""
     rows = headline(settings, "cuda")
     recipe = replace(RECIPES["adder"], digits_epochs=1)
-    runs = [timed_training(recipe, settings.data, "cuda", seed) for seed in SEEDS[:3]]
-    joint = [evaluate(model, settings.data).metrics["joint_accuracy"] for _, model in runs]
-    rows.append(summarise("adder", "s", [taken for taken, _ in runs]))
-    rows.append(summarise("adder, joint accuracy", "%", [100 * share for share in joint]))
+    times = []
+    joint = []
+    for seed in SEEDS[:3]:
+        taken, model = timed_training(recipe, settings.data, "cuda", seed)
+        metrics = evaluate(model, settings.data).metrics
+        times.append(taken)
+        joint.append(100 * metrics["joint_accuracy"])
+    rows.append(summarise("adder", "s", times))
+    rows.append(summarise("adder, joint accuracy", "%", joint))
     return rows
 
 
@@ -237,7 +255,8 @@ TRAIN = "import sys; from mnist_adder.__main__ import main; main(sys.argv[1:])"
 
 def memory(settings: Settings) -> list[Row]:
     """Read the peak resident memory of a training's process: one epoch and all figures."""
-    options = ["train", "--data", settings.data.source, "--device", "cpu", "--epochs", "1", "--out"]
+    source = settings.data.source
+    options = f"train --data {source} --device cpu --epochs 1 --out".split()
     rows = []
     for what, code in (("import torch", "import torch"), ("train --epochs 1", TRAIN)):
         peaks = []

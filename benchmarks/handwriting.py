@@ -9,7 +9,6 @@ and the temperature that would calibrate the probabilities best.
 """
 
 import argparse
-import csv
 import warnings
 from collections.abc import Iterable
 from pathlib import Path
@@ -25,25 +24,34 @@ from mnist_adder import load_pretrained, prediction, read_run
 from mnist_adder.data import normalise
 from mnist_adder.errors import InputError
 from mnist_adder.sources import load_data
+from store import write_table
 
 FIELDS = ["pictures of", "right", "refused", "unsure", "of"]
 
 
 def measure(model: torch.nn.Module, name: str, pictures: Iterable, digits: list) -> dict:
     """Let `predict` read pictures, and count its answers; digits are None where there is none."""
-    row = dict.fromkeys(FIELDS, 0)
-    row["pictures of"] = name
+    right = 0
+    refused = 0
+    unsure = 0
     for picture, digit in zip(pictures, digits, strict=True):
-        row["of"] += 1
         try:
-            answer = prediction.predict(model, picture, 0)
+            answer = prediction.predict(model, picture, number=0)
         except InputError:
-            row["refused"] += 1
+            refused += 1
             continue
-        row["right"] += answer.digit == digit
-        row["unsure"] += not answer.sure
-    print("{:45} right {:4} refused {:4} unsure {:4} of {:4}".format(*row.values()), flush=True)
-    return row
+        right += answer.digit == digit
+        unsure += not answer.sure
+    count = len(digits)
+    counts = f"right {right:4} refused {refused:4} unsure {unsure:4} of {count:4}"
+    print(f"{name:45} {counts}", flush=True)
+    return {
+        "pictures of": name,
+        "right": right,
+        "refused": refused,
+        "unsure": unsure,
+        "of": count,
+    }
 
 
 def digits_in_fonts(folder: Path) -> list[Image.Image]:
@@ -53,27 +61,33 @@ def digits_in_fonts(folder: Path) -> list[Image.Image]:
         for size in (40, 100, 240):
             font = ImageFont.truetype(path, size)
             for digit in range(10):
-                page = Image.new("L", (2 * size, 2 * size), 255)
-                ImageDraw.Draw(page).text((size, size), str(digit), 0, font, "mm")
+                page = made_pictures.blank(2 * size, 2 * size, 255)
+                pen = ImageDraw.Draw(page)
+                pen.text((size, size), str(digit), 0, font, "mm")
                 pictures.append(page)
     return pictures
 
 
 def scans_as_pictures() -> list[Image.Image]:
     """scikit-learn's 1,797 scans of 8×8 pixels, enlarged to 160×160, dark on light."""
-    scans = np.uint8(255 - load_digits().images * (255 / 16))
-    return [Image.fromarray(scan).resize((160, 160), Image.Resampling.BICUBIC) for scan in scans]
+    pictures = []
+    for scan in load_digits().images:  # 0…16, 16 is ink
+        picture = made_pictures.as_picture(255 - scan * (255 / 16))
+        pictures.append(made_pictures.resized(picture, 160))
+    return pictures
 
 
 @torch.inference_mode()
 def calibrate(model: torch.nn.Module, images: torch.Tensor, digits: torch.Tensor) -> None:
     """Print the threshold that 1 % of the images miss, and the best temperature."""
-    number = F.one_hot(torch.zeros(len(images), dtype=torch.int64), 10).float()
-    answers = [model(normalise(view), number)[0] for view in prediction.views(images[:, None])]
+    count = len(images)
+    zeros = torch.zeros(count, dtype=torch.int64)
+    number = F.one_hot(zeros, 10).float()
+    views = prediction.views(images[:, None])
+    answers = [model(normalise(view), number)[0] for view in views]
     evidence = prediction.evidence_of(answers)
-    print(
-        f"1 % of {len(images):,} images have an evidence below {evidence.quantile(0.01):.2f} nats"
-    )
+    least = evidence.quantile(0.01)
+    print(f"1 % of {count:,} images have an evidence below {least:.2f} nats")
     losses = {}
     for percent in range(50, 200, 5):
         log_probs = F.log_softmax(answers[0] * 100 / percent, 1)
@@ -82,10 +96,47 @@ def calibrate(model: torch.nn.Module, images: torch.Tensor, digits: torch.Tensor
     print(f"best temperature {best}: NLL {losses[best]:.5f} nats, {losses[1.0]:.5f} without it")
 
 
+def measure_all(
+    model: torch.nn.Module, images: list[Image.Image], digits: list[int], seed: int
+) -> list[dict]:
+    """Return a row for each kind of picture that is made of MNIST's images, or of nothing."""
+    rows = []
+    kinds = {**made_pictures.PLAIN, **made_pictures.SPOILED}
+    for name, make in kinds.items():
+        draw = np.random.default_rng(seed)
+        pictures = (make(image, draw) for image in images)
+        rows.append(measure(model, name, pictures, digits))
+
+    draw = np.random.default_rng(seed)
+    others = [*images[1:], images[0]]
+    pairs = zip(images, others, strict=True)
+    pictures = (made_pictures.two(image, other, draw) for image, other in pairs)
+    rows.append(measure(model, "two digits", pictures, [None] * len(images)))
+
+    count = len(images) // 4
+    for name, make in made_pictures.OTHER_THINGS.items():
+        draw = np.random.default_rng(seed)
+        pictures = (make(draw) for _ in range(count))
+        rows.append(measure(model, name, pictures, [None] * count))
+    return rows
+
+
+def measure_scans(model: torch.nn.Module) -> list[dict]:
+    """Return a row for each form of scikit-learn's digits."""
+    rows = []
+    scans = load_data("digits")
+    for name, split in (("training", scans.train), ("test", scans.test)):
+        pictures = split.images.numpy()
+        digits = split.digits.tolist()
+        rows.append(measure(model, f"digits' {name} set", pictures, digits))
+    digits = load_digits().target.tolist()
+    rows.append(measure(model, "digits as pictures", scans_as_pictures(), digits))
+    return rows
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    form = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=form)
     parser.add_argument("--model", type=Path, metavar="RUN", help="a run (default: the weights)")
     parser.add_argument("--fold", type=int, metavar="N", help="a fold of the training set, 0–11")
     parser.add_argument("--images", type=int, default=500, metavar="N", help="for a row (500)")
@@ -101,34 +152,13 @@ def main() -> None:
     seed = 0 if options.fold is None else 1
     images = [Image.fromarray(image) for image in test.images[: options.images].numpy()]
     digits = test.digits[: options.images].tolist()
-    rows = []
-    for name, make in {**made_pictures.PLAIN, **made_pictures.SPOILED}.items():
-        draw = np.random.default_rng(seed)
-        pictures = (make(image, draw) for image in images)
-        rows.append(measure(model, name, pictures, digits))
-    draw = np.random.default_rng(seed)
-    others = [*images[1:], images[0]]
-    pairs = (made_pictures.two(*pair, draw) for pair in zip(images, others, strict=True))
-    rows.append(measure(model, "two digits", pairs, [None] * len(images)))
-    for name, make in made_pictures.OTHER_THINGS.items():
-        draw = np.random.default_rng(seed)
-        count = options.images // 4
-        rows.append(measure(model, name, (make(draw) for _ in range(count)), [None] * count))
-    scans = load_data("digits")
-    for name, split in (("training", scans.train), ("test", scans.test)):
-        pictures = split.images.numpy()
-        rows.append(measure(model, f"digits' {name} set", pictures, split.digits.tolist()))
-    pictures = scans_as_pictures()
-    rows.append(measure(model, "digits as pictures", pictures, load_digits().target.tolist()))
+    rows = measure_all(model, images, digits, seed) + measure_scans(model)
     if options.fonts:
         pictures = digits_in_fonts(options.fonts)
         labels = list(range(10)) * (len(pictures) // 10)
         rows.append(measure(model, "fonts that imitate handwriting", pictures, labels))
     if options.out:
-        with open(options.out, "w", newline="") as file:
-            writer = csv.DictWriter(file, FIELDS)
-            writer.writeheader()
-            writer.writerows(rows)
+        write_table(options.out, rows, FIELDS)
 
 
 if __name__ == "__main__":

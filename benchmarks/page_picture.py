@@ -14,15 +14,27 @@ PAGE = Path(__file__).parents[1] / "page" / "index.html"
 
 
 def arc(
-    x: float, y: float, width: float, height: float, first: int, last: int
+    x: float,
+    y: float,
+    width: float,
+    height: float,
+    first: int,
+    last: int,
 ) -> list[tuple[float, float]]:
     """Return points of an arc, clockwise from one angle to another in degrees; 0 is its top."""
-    angles = [math.radians(angle) for angle in range(first, last, 5)]
-    return [(x + width * math.sin(angle), y - height * math.cos(angle)) for angle in angles]
+    points = []
+    for degrees in range(first, last, 5):
+        angle = math.radians(degrees)
+        right = width * math.sin(angle)
+        up = height * math.cos(angle)
+        points.append((x + right, y - up))
+    return points
 
 
 # In shares of the canvas's sides.
-THREE = [*arc(0.48, 0.33, 0.16, 0.15, -65, 180), *arc(0.48, 0.65, 0.19, 0.17, 0, 250)]
+UPPER = arc(0.48, 0.33, 0.16, 0.15, -65, 180)
+LOWER = arc(0.48, 0.65, 0.19, 0.17, 0, 250)
+THREE = UPPER + LOWER
 
 
 def main(path: str) -> None:
@@ -34,11 +46,12 @@ def main(path: str) -> None:
         page = browser.new_page(viewport={"width": 1100, "height": 680})
         page.goto(PAGE.as_uri())
         box = page.locator("#drawing").bounding_box()
-        points = [(box["x"] + x * box["width"], box["y"] + y * box["height"]) for x, y in THREE]
-        page.mouse.move(*points[0])
-        page.mouse.down()
-        for point in points:
-            page.mouse.move(*point)
+        for index, (x, y) in enumerate(THREE):
+            left = box["x"] + x * box["width"]
+            top = box["y"] + y * box["height"]
+            page.mouse.move(left, top)
+            if index == 0:
+                page.mouse.down()
         page.mouse.up()
         page.screenshot(path=path)
         browser.close()

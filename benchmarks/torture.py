@@ -41,20 +41,33 @@ def quietly(*arguments: str) -> None:
 def start(*arguments: str | Path) -> multiprocessing.Process:
     """Start a command in a process of its own, which already has torch."""
     texts = [str(argument) for argument in arguments]
-    process = multiprocessing.get_context("forkserver").Process(target=quietly, args=texts)
+    context = multiprocessing.get_context("forkserver")
+    process = context.Process(target=quietly, args=texts)
     process.start()
     return process
+
+
+def begun(folder: Path, name: str) -> bool:
+    """Return whether a file of this name is there and has content."""
+    path = folder / name
+    return path.is_file() and path.stat().st_size > 0
 
 
 def killed(folder: Path, first: str, moment: float) -> bool:
     """Kill a training `moment` seconds after `first` has content; return whether it can go on."""
     process = start(*TRAIN, "--out", folder)
-    while process.is_alive() and not any(path.stat().st_size for path in folder.glob(first)):
+    while process.is_alive() and not begun(folder, first):
         time.sleep(0.001)
     process.join(moment)
     process.kill()
     process.join()
-    return any(path.stat().st_size for path in folder.glob(CHECKPOINT))
+    return begun(folder, CHECKPOINT)
+
+
+def content_of(run: Path) -> tuple[list[str], list[bytes]]:
+    """Return what must be the same in two runs of one training: the names, and some files."""
+    names = sorted(path.name for path in run.iterdir())
+    return names, [(run / name).read_bytes() for name in SAME if name in names]
 
 
 def kill_trainings(count: int, draw: random.Random, place: Path) -> list[str]:
@@ -73,9 +86,7 @@ def kill_trainings(count: int, draw: random.Random, place: Path) -> list[str]:
         done += 1
         process = start("train", "--resume", folder)
         process.join(HANG)
-        names = [path.name for path in sorted(folder.iterdir())]
-        same = names == [path.name for path in sorted(whole.iterdir())]
-        same = same and all((folder / n).read_bytes() == (whole / n).read_bytes() for n in SAME)
+        same = content_of(folder) == content_of(whole)
         if process.exitcode != 0 or not same:
             when = f"kill {moment:.3f} s after {first}"
             failures.append(f"{when}: exit status {process.exitcode}, same files: {same}")
@@ -87,27 +98,37 @@ def damaged(content: bytes, draw: random.Random) -> bytes:
     start = draw.randrange(len(content))
     end = min(len(content), start + draw.choice([1, 4, 60]))
     part = content[start:end]
-    turned = bytes([part[0] ^ 1 << draw.randrange(8)]) + part[1:]
+    bit = 1 << draw.randrange(8)
+    turned = bytes([part[0] ^ bit]) + part[1:]
+    other = draw.randbytes(len(part))
     rest = content[end:]
-    ends = [turned + rest, draw.randbytes(len(part)) + rest, rest, part + part + rest, b""]
+    ends = [
+        turned + rest,
+        other + rest,
+        rest,
+        part + part + rest,
+        b"",
+    ]
     return content[:start] + draw.choice(ends)
 
 
 def make_readers(place: Path) -> dict[Path, tuple[Callable[[], object], bool]]:
     """Return files of every kind: what reads each, and whether all damage must be noticed."""
     run = place / "run"
-    begun = place / "begun"
+    unfinished = place / "unfinished"
     start(*TRAIN, "--out", run).join()
-    killed(begun, CHECKPOINT, 0.0)
+    killed(unfinished, CHECKPOINT, 0.0)
     picture = place / "digit.png"
-    page = Image.fromarray(255 - load_data("digits").test.images[3].numpy())
+    image = load_data("digits").test.images[3]
+    page = Image.fromarray(255 - image.numpy())
     page.resize((112, 112)).save(picture)
     model = load_pretrained()
     readers = {run / name: (lambda: read_run(run), True) for name in CHECKED}
     readers[run / CHECKSUMS] = (lambda: read_run(run), False)
-    readers[begun / CHECKPOINT] = (lambda: read_checkpoint(begun), True)
+    readers[unfinished / CHECKPOINT] = (lambda: read_checkpoint(unfinished), True)
     readers[picture] = (lambda: predict(model, picture, 3), False)
-    mnist = Path(os.environ.get("MNIST_ADDER_DATA") or "data").absolute() / "MNIST" / "raw"
+    data_folder = Path(os.environ.get("MNIST_ADDER_DATA") or "data")
+    mnist = data_folder.absolute() / "MNIST" / "raw"
     if all((mnist / name).is_file() for name in MNIST_SHA256):
         raw = place / "MNIST" / "raw"
         raw.mkdir(parents=True)
@@ -144,7 +165,8 @@ def damage_files(count: int, first: int, place: Path) -> list[str]:
             failures.append(f"{path.name}, seed {seed}: {error!r}")
         signal.alarm(0)
         path.write_bytes(whole[path])
-    print("refused:", ", ".join(f"{path.name} {times}" for path, times in refused.items()))
+    counts = [f"{path.name} {times}" for path, times in refused.items()]
+    print("refused:", ", ".join(counts))
     return failures
 
 
@@ -155,13 +177,15 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--quick", action="store_true", help="4 kills and 100 damages")
     options = parser.parse_args()
-    kills, damages = (4, 100) if options.quick else (options.kills, options.damages)
+    kills = 4 if options.quick else options.kills
+    damages = 100 if options.quick else options.damages
     warnings.simplefilter("ignore")  # of a network that learned little
     multiprocessing.get_context("forkserver").set_forkserver_preload(["mnist_adder.__main__"])
     with tempfile.TemporaryDirectory() as folder:
         failures = damage_files(damages, options.seed, Path(folder))
         print(f"{damages} damaged files from seed {options.seed}: {len(failures)} failures")
-        failures += kill_trainings(kills, random.Random(options.seed), Path(folder))
+        draw = random.Random(options.seed)
+        failures += kill_trainings(kills, draw, Path(folder))
     print(f"{kills} kills; {len(failures)} failures in all", *failures, sep="\n")
     return 1 if failures else 0
 

@@ -10,9 +10,11 @@ interrupted one goes on. For times to report, nothing else may run on the machin
 import argparse
 import sys
 from collections.abc import Iterator
+from operator import itemgetter
 from pathlib import Path
 from typing import NamedTuple
 
+import torch
 from torch import nn
 
 from mnist_adder import RECIPES, Recipe, Training, __version__, load_data, pairs_to_withhold
@@ -21,7 +23,8 @@ from store import RESULTS, Row, read_table, write_table
 
 import published  # isort: skip  (store makes it found)
 
-ALL_RECIPES = {**RECIPES, **{recipe.name: recipe for recipe in published.PUBLISHED_RECIPES}}
+PUBLISHED_RECIPES = {recipe.name: recipe for recipe in published.PUBLISHED_RECIPES}
+ALL_RECIPES = RECIPES | PUBLISHED_RECIPES
 SEEDS = range(10, 15)
 KEY = ("version", "recipe", "epochs", "withheld", "seed", "dataset")
 METRICS = {  # column: the metric's name in a run
@@ -64,9 +67,14 @@ def withheld() -> Iterator[Task]:
 
 def key_of(task: Task, dataset: str) -> Row:
     """Return what tells the line of a training from all others."""
-    epochs = task.recipe.epochs_on(dataset)
-    values = (__version__, task.recipe.name, epochs, task.withheld, task.seed, dataset)
-    return dict(zip(KEY, values, strict=True))
+    return {
+        "version": __version__,
+        "recipe": task.recipe.name,
+        "epochs": task.recipe.epochs_on(dataset),
+        "withheld": task.withheld,
+        "seed": task.seed,
+        "dataset": dataset,
+    }
 
 
 def train(task: Task, folder: Path, dataset: str) -> Row:
@@ -76,7 +84,8 @@ def train(task: Task, folder: Path, dataset: str) -> Row:
         pairs = pairs_to_withhold(task.withheld, task.seed, keep_sums=False)
     averaged = task.recipe is published.SHARED_TRUNK
     training_class = published.AveragedTraining if averaged else Training
-    training = training_class(task.recipe, load_data(dataset), seed=task.seed, withheld=pairs)
+    data = load_data(dataset)
+    training = training_class(task.recipe, data, seed=task.seed, withheld=pairs)
     run = published.finished_run(folder, training, quiet=False)
     row = {column: run.metrics.get(name) for column, name in METRICS.items()}
     if task.recipe.name == "number-line":
@@ -89,10 +98,10 @@ def measure_places(model: nn.Module) -> Row:
 
     The places of digits and of numbers rise by 1 from each to the next if the line adds exactly.
     """
-    steps = [places.detach().diff() for places in model.adder.places()]  # 2 of [9]
-    in_order = all(bool((step > 0).all()) for step in steps)
-    error = max(float((step - 1).abs().max()) for step in steps)
-    return dict(zip(PLACES, (int(in_order), error), strict=True))
+    digit_places, number_places = model.adder.places()
+    steps = torch.cat([digit_places.diff(), number_places.diff()]).detach()  # [18]
+    errors = (steps - 1).abs()
+    return {"in_order": int((steps > 0).all()), "step_error": float(errors.max())}
 
 
 def main() -> None:
@@ -109,20 +118,23 @@ def main() -> None:
         if options.recipes and task.recipe.name not in options.recipes:
             continue
         key = key_of(task, options.data)
-        if any(key.items() <= row.items() for row in read_table(options.out)):
+        done = read_table(options.out)
+        if any(key.items() <= row.items() for row in done):
             continue
-        folder = Path("runs/trainings", "-".join(str(value) for value in key.values()))
+        name = "-".join(str(value) for value in key.values())
+        folder = Path("runs/trainings", name)
         row = {**key, **train(task, folder, options.data)}
         add_line(options.out, row)
 
 
 def add_line(path: Path, row: Row) -> None:
     """Write a line of results in the place of an older version's."""
-    same = ("recipe", "withheld", "seed", "dataset")
-    others = [old for old in read_table(path) if any(old[name] != row[name] for name in same)]
+    same = itemgetter("recipe", "withheld", "seed", "dataset")
+    others = [old for old in read_table(path) if same(old) != same(row)]
     order = list(ALL_RECIPES)
     lines = [*others, row]
-    lines.sort(key=lambda line: (order.index(line["recipe"]), line["withheld"], line["seed"]))
+    lines.sort(key=itemgetter("withheld", "seed"))
+    lines.sort(key=lambda line: order.index(line["recipe"]))  # it keeps the order of equals
     write_table(path, lines, COLUMNS)
 
 

@@ -353,8 +353,8 @@ def published_on(rows: Sequence[dict[str, Any]]) -> list[Published]:
 
 def markdown(rows: Sequence[dict[str, Any]]) -> str:
     """Return a table with a row for each recipe and each published result."""
-    titles = ["", "parameters", "epochs", "seeds", *[f"{part} %" for part in PARTS], "product %"]
-    titles.append("measured on")
+    shares = [f"{part} %" for part in (*PARTS, "product")]
+    titles = ["", "parameters", "epochs", "seeds", *shares, "measured on"]
     lines = [titles, ["---"] * len(titles)]
     for name, group in by_recipe(rows).items():
         first = group[0]

@@ -62,11 +62,12 @@ def sum_table(target: Target, digit_classes: int, number_classes: int) -> Tensor
     digit = torch.arange(digit_classes)[:, None]
     number = torch.arange(number_classes)
     sums = torch.as_tensor(target(digit, number))
-    if sums.shape != (digit_classes, number_classes) or sums.dtype != torch.int64:
+    whole = sums.dtype in (torch.uint8, torch.int16, torch.int32, torch.int64)
+    if sums.shape != (digit_classes, number_classes) or not whole:
         raise InputError("the operation must give a whole number for each digit and number: use //")
     if sums.min() < 0:
         raise InputError("the operation must give classes 0, 1, 2, …: add a number to its results")
-    return sums
+    return sums.long()
 
 
 @dataclass(frozen=True, eq=False)  # tensors have no single answer to ==

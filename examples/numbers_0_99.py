@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from mnist_adder import RECIPES, AdderMLP, AdderNet, fit, gpu_check, load_data
+from mnist_adder import RECIPES, AdderMLP, AdderNet, Epochs, fit, gpu_check, load_data
 
 
 def large_net():
@@ -12,7 +12,7 @@ def large_net():
 def main(data, device="cpu"):
     data = replace(data, number_classes=100)
     recipe = replace(RECIPES["speedrun"], name="numbers-0-99", model=large_net)
-    recipe = replace(recipe, epochs=10, digits_epochs=60, lr=0.1, sum_weight=1.0)
+    recipe = replace(recipe, epochs=Epochs(mnist=10, digits=60), lr=0.1, sum_weight=1.0)
     return fit(recipe, data, device=device)
 
 

@@ -3,6 +3,8 @@
 It shows how networks, recipes and a way of training of your own are brought to the package.
 
     python examples/published.py  # trains all of them with several seeds; it can be interrupted
+
+The trainings take about 45 minutes on two CPU cores: A 9, B 2 and C 5 for each of three seeds.
 """
 
 import copy
@@ -21,6 +23,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from mnist_adder import (
     Data,
+    Epochs,
     InputError,
     Recipe,
     Run,
@@ -164,8 +167,7 @@ CASCADE = Recipe(
     name="cascade",
     about="published system A: raw pixels, numbers drawn once, plain SGD",
     model=Cascade,
-    epochs=25,
-    digits_epochs=100,
+    epochs=Epochs(mnist=25, digits=100),
     optimizer_options={"momentum": 0.9},
     lr=0.01,
     fixed_numbers=True,
@@ -174,8 +176,7 @@ STUCK = Recipe(
     name="stuck",
     about="published system B: softmax before cross-entropy, the sum's loss only",
     model=TwoSoftmaxHeads,
-    epochs=10,
-    digits_epochs=100,
+    epochs=Epochs(mnist=10, digits=100),
     batch_size=32,
     optimizer="Adam",
     lr=0.01,
@@ -193,8 +194,7 @@ SHARED_TRUNK = Recipe(
     name="shared-trunk",
     about="published system C: one trunk, two heads, one-cycle, averaged weights",
     model=SharedTrunk,
-    epochs=20,
-    digits_epochs=100,
+    epochs=Epochs(mnist=20, digits=100),
     # Nesterov's momentum and the weight decay are our choice: they are not published.
     optimizer_options={"momentum": 0.9, "nesterov": True, "weight_decay": 1e-4},
     lr=0.166,  # the rate that its author's range test suggested

@@ -22,7 +22,7 @@ from .models import (
 )
 from .prediction import Prediction, predict, read_image, to_mnist
 from .range_test import lr_range
-from .recipes import RECIPES, Recipe
+from .recipes import RECIPES, Epochs, Recipe
 from .runs import Run, load_pretrained, read_run, save_run, train_run
 from .sources import load_data
 from .training import Training, fit
@@ -35,6 +35,7 @@ __all__ = [
     "AdderNet",
     "Data",
     "DigitCNN",
+    "Epochs",
     "Evaluation",
     "ExactAdder",
     "ExactAdderNet",

@@ -85,8 +85,6 @@ def as_asked(options: argparse.Namespace) -> tuple[Recipe, list[Any]]:
     options.seed = options.seed or 0
     given = {name: getattr(options, name) for name in CHANGES}
     changes = {name: value for name, value in given.items() if value is not None}
-    if options.epochs is not None:
-        changes["digits_epochs"] = None
     pairs = []
     if options.any_sum and options.withhold is None:
         raise InputError("--any-sum says which pairs may be withheld: say how many, --withhold N")
@@ -110,7 +108,7 @@ def as_begun(options: argparse.Namespace) -> tuple[Recipe, list[Any]]:
     options.data = config["dataset"]
     options.validate = config["fold"]
     options.deterministic = options.deterministic or config["deterministic"]
-    changes = {name: config["settings"].get(name) for name in (*CHANGES, "digits_epochs")}
+    changes = {name: config["settings"].get(name) for name in CHANGES}
     return replace(RECIPES[config["recipe"]], **changes), config["withheld"]
 
 

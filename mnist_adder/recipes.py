@@ -16,6 +16,14 @@ from .models import AdderNet, ExactAdderNet, NumberLineNet, QuickNet
 MOST = 1_000_000_000  # of epochs, and of images in a batch: a typing error, not a wish
 
 
+@dataclass(frozen=True)
+class Epochs:
+    """How many epochs a recipe has, where that depends on the data."""
+
+    mnist: int  # on MNIST, and on data of your own
+    digits: int  # on the bundled digits, a set 42 times smaller
+
+
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
     """All that a training needs besides data, device and seed.
@@ -24,8 +32,7 @@ class Recipe:
         name: stands in reports and in the name of the run's folder.
         about: one line for the command line's help.
         model: what makes the network when it is called: a class, or a function without arguments.
-        epochs: on MNIST and on data of your own.
-        digits_epochs: on the bundled digits, a set 42 times smaller; None for `epochs`.
+        epochs: an int, or `Epochs` where the bundled digits have their own number of them.
         batch_size: images in a step.
         optimizer: the name of a class in `torch.optim`.
         optimizer_options: its arguments besides the rate, as a dict; kept as a tuple of pairs.
@@ -34,7 +41,8 @@ class Recipe:
         pct_start: the share of the steps in which the rate of a one-cycle schedule rises.
         digit_weight: the factor of the digit's loss in the total.
         sum_weight: the factor of the sum's loss in the total.
-        label_smoothing: how much the digits' labels are smoothed, see `total_loss`.
+        label_smoothing: how much the digits' labels are smoothed, see `total_loss`. It is for
+            training only, and makes the training's loss larger than the test's.
         fixed_numbers: draw one number for each image once, instead of afresh in each epoch.
         augment: a function of a batch of training images, see `AdderDataset`.
     """
@@ -42,8 +50,7 @@ class Recipe:
     name: str
     about: str = ""
     model: Callable[[], nn.Module]
-    epochs: int
-    digits_epochs: int | None = None
+    epochs: int | Epochs
     batch_size: int = 128
     optimizer: str = "SGD"
     optimizer_options: Mapping[str, Any] | tuple[tuple[str, Any], ...] = ()
@@ -61,9 +68,8 @@ class Recipe:
         object.__setattr__(self, "optimizer_options", tuple(pairs))
         for field in fields(self):
             object.__setattr__(self, field.name, _plain(getattr(self, field.name)))
-        _check_whole("epochs", self.epochs, 1)
-        if self.digits_epochs is not None:
-            _check_whole("digits_epochs", self.digits_epochs, 1)
+        _check_whole("epochs", self.epochs_on("mnist"), 1)
+        _check_whole("epochs", self.epochs_on("digits"), 1)
         _check_whole("batch_size", self.batch_size, 2)  # BatchNorm cannot train on one image
         if not (isinstance(self.lr, int | float) and 0 < self.lr < math.inf):
             raise InputError(f"lr, the learning rate, must be above 0, not {self.lr!r}")
@@ -72,9 +78,9 @@ class Recipe:
 
     def epochs_on(self, source: str) -> int:
         """Return the number of epochs on a data source."""
-        if source == "digits" and self.digits_epochs is not None:
-            return self.digits_epochs
-        return self.epochs
+        if not isinstance(self.epochs, Epochs):
+            return self.epochs
+        return self.epochs.digits if source == "digits" else self.epochs.mnist
 
     def settings(self) -> dict[str, Any]:
         """Return all but name, about and model as plain data, as a run's config has it."""
@@ -117,8 +123,7 @@ ADDER = Recipe(
     name="adder",
     about="ours: a small CNN, a learned adder, one-cycle SGD, affine augmentation",
     model=AdderNet,
-    epochs=55,
-    digits_epochs=80,
+    epochs=Epochs(mnist=55, digits=80),
     optimizer_options=SGD_OPTIONS,
     lr=0.1,
     schedule="one-cycle",
@@ -150,8 +155,7 @@ SPEEDRUN = Recipe(
     name="speedrun",
     about="above the published accuracies in two epochs: a quicker CNN, no augmentation",
     model=QuickNet,
-    epochs=2,
-    digits_epochs=30,
+    epochs=Epochs(mnist=2, digits=30),
     batch_size=256,
     optimizer_options=SGD_OPTIONS,
     lr=0.5,

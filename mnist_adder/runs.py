@@ -152,7 +152,7 @@ def run_config(training: Training) -> dict[str, Any]:
     return {
         "mnist_adder": __version__,
         "recipe": training.recipe.name,
-        "settings": training.recipe.settings(),
+        "settings": {**training.recipe.settings(), "epochs": training.epochs},
         "model": describe(model),
         "fine_tuned": training.fine_tuned,
         "dataset": data.source,
@@ -242,6 +242,8 @@ def _finish(folder: Path, training: Training, config: dict[str, Any]) -> Run:
         "torch": torch.__version__,
         "numpy": np.__version__,
         "train_seconds": sum(row["seconds"] for row in training.history),
+        # A subclass may test more than is measured here.
+        **{name: float(value) for name, value in training.test().items()},
         **evaluation.measure(training.withheld),
     }
     contents = {

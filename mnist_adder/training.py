@@ -180,7 +180,10 @@ class Training:
         return optimizer_class([decayed, spared], lr=self.recipe.lr, **options)
 
     def make_scheduler(self) -> LRScheduler:
-        """Return the recipe's learning rate over all steps; it is stepped after each step."""
+        """Return the recipe's learning rate over all steps; it is stepped after each step.
+
+        One that looks at the test's loss (ReduceLROnPlateau) is stepped in your loop over the rows.
+        """
         if self.recipe.schedule == "constant":
             return ConstantLR(self.optimizer, factor=1.0)  # it never changes the rate
         steps = self.epochs * len(self.loader)

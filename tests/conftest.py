@@ -79,7 +79,7 @@ def few(digits) -> Data:
 @pytest.fixture(scope="session")
 def quick() -> Recipe:
     """Two epochs of our recipe, four steps each on `few`."""
-    return replace(RECIPES["adder"], epochs=2, digits_epochs=2, batch_size=60)
+    return replace(RECIPES["adder"], epochs=2, batch_size=60)
 
 
 @pytest.fixture(params=["adder", "number-line", "exact-adder", "speedrun"])

@@ -47,7 +47,7 @@ def test_a_section_of_the_bench_measures_ours_and_theirs(section, settings):
 
 def test_a_training_leaves_a_line_and_is_not_done_again(tmp_path, monkeypatch, settings):
     monkeypatch.setattr(trainings, "load_data", lambda source: settings.data)
-    recipe = replace(RECIPES["number-line"], digits_epochs=1)
+    recipe = replace(RECIPES["number-line"], epochs=1)
     task = trainings.Task(recipe, withheld=20, seed=10)
     key = trainings.key_of(task, "digits")
     row = {**key, **trainings.train(task, tmp_path / "run", "digits")}

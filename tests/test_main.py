@@ -376,7 +376,7 @@ def places(small, tmp_path_factory) -> dict[str, Path]:
         labels = np.arange(20) % classes
         arrays = {"x_train": images, "y_train": labels, "x_test": images, "y_test": labels}
         np.savez(place / f"{name}.npz", **arrays)
-    training = Training(replace(RECIPES["speedrun"], digits_epochs=1, batch_size=60), small)
+    training = Training(replace(RECIPES["speedrun"], epochs=1, batch_size=60), small)
     next(iter(training))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(plots, "run_figures", lambda *_: {})

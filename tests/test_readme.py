@@ -26,10 +26,7 @@ def blocks(language: str) -> list[str]:
 def short(monkeypatch, tmp_path):
     """One epoch on the bundled digits, in an empty folder, whatever the README asks for."""
     digits = mnist_adder.load_data("digits")
-    recipes = {
-        name: replace(recipe, epochs=1, digits_epochs=1)
-        for name, recipe in mnist_adder.RECIPES.items()
-    }
+    recipes = {name: replace(recipe, epochs=1) for name, recipe in mnist_adder.RECIPES.items()}
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(mnist_adder, "load_data", lambda *_: digits)
     monkeypatch.setattr(mnist_adder, "RECIPES", recipes)

@@ -6,7 +6,7 @@ from dataclasses import FrozenInstanceError, replace
 import numpy as np
 import pytest
 
-from mnist_adder import RECIPES, AdderNet, InputError, RandomAffine, Recipe, TwoInputNet
+from mnist_adder import RECIPES, AdderNet, Epochs, InputError, RandomAffine, Recipe, TwoInputNet
 
 ADDER = RECIPES["adder"]
 
@@ -27,8 +27,10 @@ def test_the_sums_only_recipe_uses_no_digit_label():
 def test_a_recipe_needs_a_name_a_network_epochs_and_a_rate():
     recipe = Recipe(name="mine", model=AdderNet, epochs=3, lr=0.1)
     assert [recipe.epochs_on(source) for source in ("mnist", "digits", "mine")] == [3, 3, 3]
-    recipe = replace(recipe, digits_epochs=30)
+    recipe = replace(recipe, epochs=Epochs(mnist=3, digits=30))
     assert [recipe.epochs_on(source) for source in ("mnist", "digits", "mine")] == [3, 30, 3]
+    # A number of epochs of one's own counts on every source.
+    assert [replace(ADDER, epochs=4).epochs_on(source) for source in ("mnist", "digits")] == [4, 4]
 
 
 def test_a_recipe_cannot_be_changed():
@@ -71,7 +73,7 @@ def test_settings_are_plain_data_that_say_everything():
     ("field", "value"),
     [
         *(("epochs", value) for value in (0, 1.5, True, "3", None)),
-        *(("digits_epochs", value) for value in (0, 1.5)),
+        ("epochs", Epochs(mnist=3, digits=0)),
         *(("batch_size", value) for value in (0, 1, 60.5)),
         *(("lr", value) for value in (0, -1, float("nan"), float("inf"), "1", None)),
         ("schedule", "cosine"),
@@ -80,5 +82,5 @@ def test_settings_are_plain_data_that_say_everything():
 def test_what_cannot_be_used_is_refused_by_name(field, value):
     with pytest.raises(InputError, match=field) as refusal:
         replace(ADDER, **{field: value})
-    assert str(value) in str(refusal.value)
+    assert str(getattr(value, "digits", value)) in str(refusal.value)
     assert "\n" not in str(refusal.value)

@@ -27,7 +27,7 @@ from mnist_adder.runs import load_pretrained, read_checkpoint, read_run, save_ru
 from mnist_adder.sources import load_data
 from mnist_adder.training import Training, fit
 
-QUICK = replace(RECIPES["speedrun"], epochs=3, digits_epochs=None, batch_size=60)
+QUICK = replace(RECIPES["speedrun"], epochs=3, batch_size=60)
 CHECKED = ("config.json", "history.csv", "metrics.json", "model.safetensors")
 FIGURES = ("confusion.png", "curves.png", "mistakes.png", "samples.png", "truth_table.png")
 
@@ -263,6 +263,16 @@ def test_a_training_with_other_losses_has_its_figures(small, tmp_path, figures):
     assert (run.folder / "curves.png").is_file()
 
 
+def test_what_a_subclass_tests_is_in_the_metrics(small, tmp_path):
+    class Parity(Training):
+        def test(self):
+            return {"parity_accuracy": torch.tensor(0.25), **super().test()}
+
+    run = train_run(tmp_path / "run", Parity(replace(QUICK, epochs=1), small), quiet=True)
+    assert run.metrics["parity_accuracy"] == 0.25
+    assert run.metrics["joint_accuracy"] == run.history[0]["test_joint_accuracy"]
+
+
 # The folder.
 
 
@@ -355,7 +365,7 @@ def test_numpys_numbers_can_be_saved(small, tmp_path):
     "recipe",
     [
         QUICK,
-        replace(RECIPES["adder"], epochs=3, digits_epochs=None, batch_size=60),  # augmented
+        replace(RECIPES["adder"], epochs=3, batch_size=60),  # augmented
         replace(QUICK, fixed_numbers=True, optimizer="Adam", optimizer_options={}, lr=0.01),
     ],
     ids=["speedrun", "adder", "Adam"],

@@ -55,7 +55,7 @@ def without_seconds(history) -> list[dict]:
 
 
 def test_it_learns_the_bundled_digits(digits):
-    training = fit(replace(RECIPES["adder"], digits_epochs=5, batch_size=32), digits, quiet=True)
+    training = fit(replace(RECIPES["adder"], epochs=5, batch_size=32), digits, quiet=True)
     first, *_, last = training.history
     assert last["test_digit_accuracy"] > 0.9
     assert last["test_joint_accuracy"] > 0.2  # by chance: 0.01
@@ -96,7 +96,7 @@ def test_the_loop_may_be_left_and_gone_on_with(few, quick):
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_each_recipe_trains_and_prints_a_line_an_epoch(name, few, capsys):
-    training = fit(replace(RECIPES[name], digits_epochs=1, batch_size=60), few)
+    training = fit(replace(RECIPES[name], epochs=1, batch_size=60), few)
     torch.manual_seed(0)
     assert not same(training.model, RECIPES[name].model())
     (line,) = capsys.readouterr().out.splitlines()
@@ -164,7 +164,7 @@ def test_an_epoch_is_repeated_by_seed_and_epoch(few, quick):
     ids=str,
 )
 def test_each_setting_of_a_recipe_reaches_the_training(few, quick, change):
-    recipe = replace(quick, digits_epochs=1)
+    recipe = replace(quick, epochs=1)
     changed = fit(replace(recipe, **change), few, quiet=True)
     assert not same(changed.model, fit(recipe, few, quiet=True).model)
 
@@ -181,7 +181,7 @@ def test_the_rate_rises_and_falls_in_one_cycle_or_stays(few, quick):
             return super().train_step(sample)
 
     rates = []
-    recipe = replace(quick, model=PlainNet, lr=0.4, pct_start=0.25, digits_epochs=5)
+    recipe = replace(quick, model=PlainNet, lr=0.4, pct_start=0.25, epochs=5)
     list(Watched(recipe, few))
     assert len(rates) == 20
     assert rates.index(max(rates)) == 4
@@ -195,7 +195,7 @@ def test_the_rate_rises_and_falls_in_one_cycle_or_stays(few, quick):
 
 @pytest.mark.parametrize(("steps", "pct_start"), [(1, 0.2), (2, 0.5), (4, 0.25)])
 def test_one_cycle_of_a_few_steps(few, quick, steps, pct_start):
-    recipe = replace(quick, digits_epochs=1, batch_size=240 // steps, pct_start=pct_start)
+    recipe = replace(quick, epochs=1, batch_size=240 // steps, pct_start=pct_start)
     assert len(fit(recipe, few, quiet=True).history) == 1
 
 
@@ -240,7 +240,7 @@ def test_withheld_pairs_are_never_served(few, quick, form):
 
 @pytest.mark.parametrize("change", [{}, {"fixed_numbers": True}, {"optimizer": "AdamW"}])
 def test_it_goes_on_bit_for_bit(few, quick, change):
-    recipe = replace(quick, digits_epochs=3, **change)
+    recipe = replace(quick, epochs=3, **change)
     if "optimizer" in change:
         recipe = replace(recipe, optimizer_options={})
     straight = fit(recipe, few, seed=2, quiet=True)
@@ -260,15 +260,15 @@ def test_it_goes_on_bit_for_bit(few, quick, change):
 
 
 def test_a_network_that_is_given_is_copied_and_fine_tuned(few, quick):
-    first = fit(replace(quick, digits_epochs=6), few, quiet=True).model.eval()
+    first = fit(replace(quick, epochs=6), few, quiet=True).model.eval()
     before = copy.deepcopy(first)
-    tuned = fit(replace(quick, digits_epochs=1, lr=1e-6), few, model=first, quiet=True)
+    tuned = fit(replace(quick, epochs=1, lr=1e-6), few, model=first, quiet=True)
     assert same(first, before)
     assert not first.training
     assert tuned.fine_tuned
     assert tuned.model.training
     assert not same(tuned.model, before)
-    fresh = fit(replace(quick, digits_epochs=1, lr=1e-6), few, quiet=True)
+    fresh = fit(replace(quick, epochs=1, lr=1e-6), few, quiet=True)
     assert not fresh.fine_tuned
     assert tuned.history[0]["train_digit_loss"] < fresh.history[0]["train_digit_loss"] / 1.5
 
@@ -285,7 +285,7 @@ def test_a_frozen_layer_stays_as_it_is(few, quick):
 
 
 def test_any_module_with_two_inputs_and_outputs_can_be_trained(digits):
-    recipe = replace(RECIPES["adder"], model=PlainNet, digits_epochs=4, batch_size=32, augment=None)
+    recipe = replace(RECIPES["adder"], model=PlainNet, epochs=4, batch_size=32, augment=None)
     assert fit(recipe, digits, quiet=True).history[-1]["test_digit_accuracy"] > 0.8
 
 
@@ -320,7 +320,7 @@ def test_tied_weights_are_trained_and_gone_on_with(few, quick):
 def test_float64_as_the_default(few, quick):
     torch.set_default_dtype(torch.float64)
     try:
-        training = fit(replace(quick, digits_epochs=1), few, quiet=True)
+        training = fit(replace(quick, epochs=1), few, quiet=True)
     finally:
         torch.set_default_dtype(torch.float32)
     assert next(training.model.parameters()).dtype == torch.float64
@@ -418,7 +418,7 @@ def wide(few) -> Data:
 def test_numbers_up_to_99(few, quick):
     data = replace(few, number_classes=100)
     network = AdderNet(adder=AdderMLP(digits=10, numbers=100, sums=109))
-    training = fit(replace(quick, digits_epochs=1), data, model=network, quiet=True)
+    training = fit(replace(quick, epochs=1), data, model=network, quiet=True)
     assert evaluate(training.model, data).truth_table.shape == (10, 100)
 
 
@@ -543,7 +543,7 @@ def test_real_mnist(mnist_dir):
 
 @needs_cuda
 def test_it_learns_on_cuda_and_goes_on_from_the_cpu(digits, few, quick):
-    recipe = replace(RECIPES["adder"], digits_epochs=6, batch_size=32)
+    recipe = replace(RECIPES["adder"], epochs=6, batch_size=32)
     training = fit(recipe, digits, device="cuda", quiet=True)
     assert next(training.model.parameters()).is_cuda
     assert training.history[-1]["test_digit_accuracy"] > 0.9

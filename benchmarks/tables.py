@@ -26,8 +26,7 @@ FIGURE = re.compile(r"\d+\.\d+ ?(?:%|s\b|ms\b|points\b|MB\b|×)")
 COUNTS = (20, 40, 60, 81)  # of withheld pairs
 BEST = [PUBLISHED[0], PUBLISHED[-1]]  # systems A and C
 RATIO = "system A's time by ours"  # a row of the bench
-TITLES = ["recipe", "parameters", "epochs", "seconds", "digit %", "sum %", "both (joint) %"]
-SECONDS = TITLES.index("seconds")
+TITLES = ["recipe", "parameters", "epochs", "digit %", "sum %", "both (joint) %"]
 
 
 def headline() -> str:
@@ -43,8 +42,8 @@ def headline() -> str:
         f" One of their programs, rebuilt here, takes {speed[RATIO]['median']:.0f} times as long.\n"
         "* An adder that **learns to add** is shown only 19 of the 100 pairs of digit and number."
         " On the other 81 pairs,\n"
-        f"  **{mean(withheld['number-line'], 'withheld_sum'):.1f} %** of its sums are right. A"
-        f" usual MLP has {mean(withheld['adder'], 'withheld_sum'):.1f} %."
+        f"  **{mean(withheld['number-line'], 'withheld_sum'):.1f} %** of its sums are right.\n"
+        f"  `adder`, which has an MLP, gets {mean(withheld['adder'], 'withheld_sum'):.1f} %."
     )
 
 
@@ -55,12 +54,9 @@ def recipes() -> str:
     ours = {name: every[name] for name in names}
     lines = [ours_line(name, rows) for name, rows in ours.items()]
     lines += [published_line(result) for result in BEST]
-    for line in lines:
-        del line[SECONDS]  # of a busy machine; the headline has the bench's
-    titles = TITLES[:SECONDS] + TITLES[SECONDS + 1 :]
-    text = table(titles, lines)
     note = "Mean ± standard deviation over the seeds"
-    return f"{text}\n\n{note} {seeds(ours['adder'])}. {measured_on(ours)}."
+    counts = f"{seeds(ours['adder'])} (`speedrun`: {seeds(ours['speedrun'])})"
+    return f"{table(TITLES, lines)}\n\n{note} {counts}. {measured_on(ours)}"
 
 
 def all_recipes() -> str:
@@ -68,15 +64,17 @@ def all_recipes() -> str:
     ours = trainings(0)
     lines = [[*ours_line(name, rows), seeds(rows)] for name, rows in ours.items()]
     lines += [[*published_line(result), "one"] for result in PUBLISHED]
-    return f"{table([*TITLES, 'seeds'], lines)}\n\n{measured_on(ours)}."
+    return f"{table([*TITLES, 'seeds'], lines)}\n\n{measured_on(ours)}"
 
 
 def withheld() -> str:
     """The table of ``make withheld``: sums of pairs that training never met."""
     titles = ["withheld", "recipe", "seeds", "withheld sums %", "the least", "shown sums %"]
     lines = []
+    every = {}
     for count in COUNTS:
         for name, rows in trainings(count).items():
+            every[f"{name}, {count}"] = rows
             least = min(100 * row["withheld_sum"] for row in rows)
             in_order = ""
             error = ""
@@ -94,7 +92,8 @@ def withheld() -> str:
                 error,
             ]
             lines.append(line)
-    return table([*titles, "places in order", "error of a step"], lines)
+    text = table([*titles, "places in order", "error of a step"], lines)
+    return f"{text}\n\n{measured_on(every)}"
 
 
 def adds() -> str:
@@ -195,22 +194,29 @@ def passed(rows: dict[str, Row]) -> str:
 
 
 def measured_on(groups: dict[str, list[Row]]) -> str:
-    """Return the hardware and the versions behind some trainings."""
-    rows = [row for rows in groups.values() for row in rows]
-    places = [f"{r['hardware']}, torch {r['torch']}, mnist_adder {r['version']}" for r in rows]
-    return "; ".join(dict.fromkeys(places))
+    """Return the hardware and the versions behind some trainings, with their names if several."""
+    places: dict[str, list[str]] = {}
+    for name, rows in groups.items():
+        for r in rows:
+            place = f"{r['hardware']}, torch {r['torch']}, mnist_adder {r['version']}"
+            names = places.setdefault(place, [])
+            if name not in names:
+                names.append(name)
+    if len(places) == 1:
+        return f"{next(iter(places))}."
+    return "\n".join(f"* {'; '.join(names)}: {place}." for place, names in places.items())
 
 
-def mean(rows: list[Row], name: str, scale: float = 100) -> float:
-    """Return the mean of a column, fractions in per cent."""
-    return scale * fmean(row[name] for row in rows)
+def mean(rows: list[Row], name: str) -> float:
+    """Return the mean of a column of fractions, in per cent."""
+    return 100 * fmean(row[name] for row in rows)
 
 
-def spread(rows: list[Row], name: str, scale: float = 100, places: int = 2) -> str:
+def spread(rows: list[Row], name: str) -> str:
     """Return the mean of a column, with the standard deviation where there are several rows."""
-    text = f"{mean(rows, name, scale):.{places}f}"
+    text = f"{mean(rows, name):.2f}"
     if len(rows) > 1:
-        text += f" ± {scale * stdev(row[name] for row in rows):.{places}f}"
+        text += f" ± {100 * stdev(row[name] for row in rows):.2f}"
     return text
 
 
@@ -224,12 +230,10 @@ def seeds(rows: list[Row]) -> str:
 def ours_line(name: str, rows: list[Row]) -> list[object]:
     """Return a recipe's line of a table."""
     first = rows[0]
-    places = 1 if first["seconds"] < 10 else 0
     return [
         f"`{name}`",
         f"{first['parameters']:,}",
         first["epochs"],
-        spread(rows, "seconds", scale=1, places=places),
         spread(rows, "digit"),
         spread(rows, "sum"),
         spread(rows, "joint"),
@@ -243,7 +247,6 @@ def published_line(result: Published) -> list[object]:
         name,
         result.parameters,
         result.epochs,
-        "—",
         result.digit,
         result.sum,
         "—",

@@ -6,7 +6,7 @@ from mnist_adder import RECIPES, AdderMLP, AdderNet, Epochs, fit, gpu_check, loa
 
 
 def large_net():
-    return AdderNet(adder=AdderMLP(hidden=128, numbers=100, sums=109))
+    return AdderNet(adder=AdderMLP(hidden=128, number_classes=100, sum_classes=109))
 
 
 def main(data, device="cpu"):

@@ -11,7 +11,7 @@ from mnist_adder import RECIPES, Data, Split, fit, gpu_check, load_data
 def main(data, device="cpu"):
     # Put your arrays here: uint8 [N, 28, 28], 0 is paper and 255 is ink, or [N, C, H, W], colours
     # first; whole numbers [N]. For 26 letters, Data(…, digit_classes=26) and a network that fits:
-    # its last layer with 26 outputs, AdderMLP(digits=26, sums=35).
+    # its last layer with 26 outputs, AdderMLP(digit_classes=26, sum_classes=35).
     x_train = data.train.images.numpy()
     y_train = data.train.digits.numpy()
     x_test = data.test.images.numpy()

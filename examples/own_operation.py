@@ -14,7 +14,7 @@ def main(data, device="cpu"):
     data = replace(data, target=subtract)
 
     def network():  # the product has 82 classes, and "modulo 10" has ten
-        return AdderNet(adder=AdderMLP(sums=data.sum_classes))
+        return AdderNet(adder=AdderMLP(sum_classes=data.sum_classes))
 
     training = fit(replace(RECIPES["speedrun"], model=network), data, device=device)
     evaluation = evaluate(training.model, data)

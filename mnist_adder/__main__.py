@@ -20,7 +20,7 @@ from .errors import InputError, one_line
 from .evaluation import evaluate
 from .files import as_json, must_be_new, write
 from .options import make_parser
-from .recipes import RECIPES, Recipe
+from .recipes import RECIPES, Recipe, describe
 from .sources import load_data
 from .training import Training
 
@@ -74,6 +74,8 @@ def train(options: argparse.Namespace) -> None:
         command = ["python", "-m", "mnist_adder", "train", "--resume", str(folder)]
         if options.data_dir:
             command += ["--data-dir", options.data_dir]
+        if options.device != "auto":
+            command += ["--device", options.device]
         raise KeyboardInterrupt(f"go on with: {shlex.join(command)}") from None
     print_table(run, data, run.metrics)
     print(f"  trained in {run.metrics['train_seconds']:.1f} s on {device.type}")
@@ -109,6 +111,9 @@ def as_begun(options: argparse.Namespace) -> tuple[Recipe, list[Any]]:
     options.validate = config["fold"]
     options.deterministic = options.deterministic or config["deterministic"]
     changes = {name: config["settings"].get(name) for name in CHANGES}
+    # It may have begun with the network of another recipe (--init).
+    models = {describe(recipe.model): recipe.model for recipe in RECIPES.values()}
+    changes["model"] = models[config["model"]]
     return replace(RECIPES[config["recipe"]], **changes), config["withheld"]
 
 
@@ -146,7 +151,9 @@ def print_table(run: runs.Run, data: Data, values: dict[str, float]) -> None:
     for name, meaning in meanings.items():
         print(f"  {name:8} {values[f'{name}_accuracy']:9.3%}   {meaning}")
     print(f"  losses   digit {values['digit_loss']:.4f}, sum {values['sum_loss']:.4f} nats")
-    for name in ("withheld", "shown") if run.config["withheld"] else ():
+    if not run.config["withheld"]:
+        return
+    for name in ("withheld", "shown"):
         shares = [f"{part} {values[f'{name}_{part}_accuracy']:.3%}" for part in meanings]
         print(f"  on the pairs {name}: {', '.join(shares)}")
 

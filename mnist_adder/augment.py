@@ -24,8 +24,12 @@ class RandomAffine:
 
     def __call__(self, images: Tensor) -> Tensor:
         """Return the images ``[B, C, H, W]`` mapped, as floats of the same shape and range."""
+        height, width = images.shape[2:]
         maps = self.draw_maps(len(images), images.device)  # [B, 2, 3]
-        grid = affine_grid(maps, *images.shape[2:])  # [B, H, W, 2]
+        # The grid counts each side as 2, the longer one, too: without this, a turn would shear.
+        maps[:, 0, 1] *= height / width
+        maps[:, 1, 0] *= width / height
+        grid = affine_grid(maps, height, width)  # [B, H, W, 2]
         return F.grid_sample(images.to(grid.dtype), grid, align_corners=False)
 
     def draw_maps(self, count: int, device: torch.device) -> Tensor:

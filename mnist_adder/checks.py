@@ -12,6 +12,8 @@ from torch.nn.parameter import is_lazy
 
 from .errors import InputError
 
+WHOLE = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)  # types of labels
+
 
 def check_seed(seed: int) -> int:
     """Return the seed as an int; raise `InputError` unless torch's generators take it."""
@@ -28,8 +30,7 @@ def check_split(images: Tensor, digits: Tensor, digit_classes: int) -> None:
     if images.dtype != torch.uint8 or images.dim() not in (3, 4) or images.numel() == 0:
         given = f"{images.dtype} {list(images.shape)}"
         raise InputError(f"images must be uint8 [N, 28, 28] or [N, C, H, W], not {given}")
-    whole = digits.dtype in (torch.uint8, torch.int16, torch.int32, torch.int64)
-    if not whole or digits.shape != images.shape[:1]:
+    if digits.dtype not in WHOLE or digits.shape != images.shape[:1]:
         given = f"{digits.dtype} {list(digits.shape)}"
         raise InputError(f"digits must be whole numbers [{len(images)}], not {given}")
     low = int(digits.min())

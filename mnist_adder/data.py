@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from .checks import check_split
+from .checks import WHOLE, check_split
 from .errors import InputError
 
 MEAN = 0.1307  # of MNIST's training pixels, scaled to 0…1
@@ -59,11 +59,11 @@ def sum_table(target: Target, digit_classes: int, number_classes: int) -> Tensor
 
     Raise `InputError` if the operation gives anything but whole numbers from 0 up.
     """
-    digit = torch.arange(digit_classes)[:, None]
-    number = torch.arange(number_classes)
+    digits = torch.arange(digit_classes)
+    numbers = torch.arange(number_classes)
+    digit, number = torch.meshgrid(digits, numbers, indexing="ij")
     sums = torch.as_tensor(target(digit, number))
-    whole = sums.dtype in (torch.uint8, torch.int16, torch.int32, torch.int64)
-    if sums.shape != (digit_classes, number_classes) or not whole:
+    if sums.shape != digit.shape or sums.dtype not in WHOLE:
         raise InputError("the operation must give a whole number for each digit and number: use //")
     if sums.min() < 0:
         raise InputError("the operation must give classes 0, 1, 2, …: add a number to its results")
@@ -80,7 +80,7 @@ class Data:
     source: str  # "mnist", "digits", or a name of your own, which every report bears
     train: Split
     test: Split
-    fold: int | None = None  # of the training set: it is `test`, and `train` lacks it
+    fold: int | None = None  # a part of the training set that is held out: `test` is this part
     target: Target = add
     digit_classes: int = DIGITS
     number_classes: int = NUMBERS
@@ -195,7 +195,7 @@ class AdderDataset(Dataset[Sample]):
 
     def __getitem__(self, index: int | slice | Sequence[int] | Tensor) -> Sample:
         single = not isinstance(index, slice) and torch.as_tensor(index).dim() == 0
-        if single:
+        if single:  # make a batch of one, and unpack it
             batch = self[[int(index)]]
             return Sample(*(field[0] for field in batch))
         image = self.images[index]  # uint8 [B, 1, 28, 28]
@@ -205,7 +205,7 @@ class AdderDataset(Dataset[Sample]):
         if self.transform is not None:
             image = torch.stack([self.transform(one) for one in image])
         if self.augment is not None:
-            image = self.augment(image)  # while paper is still 0
+            image = self.augment(image)  # while the background is still 0
         image = normalise(image)
         return Sample(
             image=image,

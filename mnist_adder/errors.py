@@ -1,4 +1,4 @@
-"""The one exception of this package, and how a message is printed."""
+"""What is raised for bad input, and how a message is printed."""
 
 
 class InputError(ValueError):

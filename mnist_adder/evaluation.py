@@ -59,8 +59,8 @@ class Evaluation:
     def metrics(self) -> dict[str, float]:
         """Losses in nats, and the accuracies over all pairs as fractions."""
         all_pairs = torch.ones(self.digit_classes, self.sums.shape[1], dtype=torch.bool)
-        losses = {"digit_loss": self.digit_loss, "sum_loss": self.sum_loss}
-        return losses | self.accuracies(all_pairs)
+        accuracies = self.accuracies(all_pairs)
+        return {"digit_loss": self.digit_loss, "sum_loss": self.sum_loss, **accuracies}
 
     def accuracies(self, pairs: Tensor) -> dict[str, float]:
         """Return accuracies over some (digit, number) pairs, bool [10, 10], as fractions."""
@@ -181,7 +181,7 @@ def evaluate(model: nn.Module, data: Data, *, batch_size: int | None = None) -> 
 def _all_pairs(model: nn.Module, image: Tensor, numbers: Tensor) -> tuple[Tensor, ...]:
     """Return the outputs for images [B, …] with each of the one-hot numbers [10, 10]."""
     repeated = numbers.repeat(len(image), 1)  # [10 B, 10]
-    if isinstance(model, TwoInputNet):
+    if isinstance(model, TwoInputNet) and type(model).forward is TwoInputNet.forward:
         features = model.features(image)  # [B, F]
         return model.combine(features.repeat_interleave(len(numbers), 0), repeated)
     return model(image.repeat_interleave(len(numbers), 0), repeated)

@@ -142,9 +142,9 @@ def _sort(strokes: np.ndarray) -> tuple[list[np.ndarray], np.ndarray]:
     largest = max((p.area for p in patches), default=0)
     groups: list[list[Patch]] = []
     for patch in sorted(patches, key=lambda p: -p.area):
-        group = next((group for group in groups if _belongs(patch, group[0])), None)
         if patch.area < MIN_PATCH_AREA * largest:
             continue
+        group = next((group for group in groups if _belongs(patch, group[0])), None)
         if group is not None:
             group.append(patch)
         elif not groups or patch.image.shape[0] > 0.5 * groups[0][0].image.shape[0]:

@@ -3,8 +3,12 @@
 import contextlib
 import copy
 import io
+import re
+from collections.abc import Callable
+from inspect import getsource
 from pathlib import Path
-from typing import NamedTuple
+from textwrap import dedent
+from typing import Any, NamedTuple
 
 import torch
 from graphviz import Digraph, ExecutableNotFound
@@ -29,6 +33,14 @@ class Field(NamedTuple):
     output: int  # the side of what the layer returns
     jump: int  # the distance of neighbouring outputs
     field: int  # the side of what one output sees
+
+
+def show_source(*things: Callable[..., Any]) -> Any:
+    """Return the source of classes and functions, without docstrings, for a notebook to show."""
+    from IPython.display import Code
+
+    source = "\n\n".join(dedent(getsource(thing)) for thing in things)
+    return Code(re.sub(r'\n *r?"""[\s\S]*?"""', "", source), language="python")
 
 
 def layer_table(model: nn.Module) -> str:

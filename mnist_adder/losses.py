@@ -58,7 +58,7 @@ def total_loss(
     if label_smoothing > 0:
         even_loss = -log_probs.mean()  # of a label that is spread evenly over all digits
         digit_loss = (1 - label_smoothing) * digit_loss + label_smoothing * even_loss
-    sum = sum.long() if sum.dim() == 1 else sum.to(logits.dtype)  # classes or probabilities
-    sum_loss = F.cross_entropy(logits, sum)
+    answer = sum.long() if sum.dim() == 1 else sum.to(logits.dtype)  # classes or probabilities
+    sum_loss = F.cross_entropy(logits, answer)
     total = digit_weight * digit_loss + sum_weight * sum_loss
     return Losses(digit_loss, sum_loss, total)

@@ -76,7 +76,7 @@ class QuickCNN(nn.Sequential):
 
 
 class AdderMLP(nn.Module):
-    """The adder that the published systems have: an MLP on the concatenated inputs.
+    """An MLP on the concatenated inputs, as published system A has it.
 
     It memorises a table. It is given the digit's probabilities, sharpened until they are nearly
     one-hot, because a digit that is 60 % a 4 must be added as a 4. So sharp a softmax would stop
@@ -87,14 +87,19 @@ class AdderMLP(nn.Module):
     SHARPNESS = 5.0  # with it, 60 %, 30 % and 10 % become 97 %, 3 % and 0 %
 
     def __init__(
-        self, hidden: int = 32, *, digits: int = DIGITS, numbers: int = NUMBERS, sums: int = SUMS
+        self,
+        hidden: int = 32,
+        *,
+        digit_classes: int = DIGITS,
+        number_classes: int = NUMBERS,
+        sum_classes: int = SUMS,
     ) -> None:
         super().__init__()
         self.layers = nn.Sequential(
-            nn.Linear(digits + numbers, hidden),
+            nn.Linear(digit_classes + number_classes, hidden),
             nn.BatchNorm1d(hidden),  # with it, the MLP learns the sums in fewer epochs
             nn.ReLU(inplace=True),
-            nn.Linear(hidden, sums),
+            nn.Linear(hidden, sum_classes),
         )
 
     def forward(self, log_probs: Tensor, number: Tensor) -> Tensor:
@@ -112,11 +117,9 @@ class NumberLine(nn.Module):
     softmax_s(−k (s − 9 − a_d − b_n)²): 21 parameters in all. The places begin near 0, so that every
     sum is first expected in the middle, at 9.
 
-    The parameters are scaled, so that places learn quickly and k slowly, up to a ceiling of 2. (A
-    place is twice its parameter, and so moves 4 times as fast; k depends on a fifth of its
-    parameter, and so moves 25 times as slowly.) Where k grows before the places are in order, a
-    wrong digit can explain a sum better than the right one, and the CNN then learns to read that
-    digit.
+    The parameters are scaled, so that places learn quickly and k slowly, up to 2. Where k grows
+    before the places are in order, a wrong digit can explain a sum better than the right one, and
+    the CNN then learns to read that digit.
     """
 
     def __init__(self) -> None:
@@ -137,7 +140,7 @@ class NumberLine(nn.Module):
         expected = 9 + digit_places[:, None] + number_places  # [10, 10]: a digit each row
         distance = sums - expected[:, :, None]  # [10, 10, 19]
         table = (-k * distance**2).log_softmax(2)  # log p(sum | digit, number)
-        given_digit = torch.einsum("bn,dns->bds", number, table)  # [B, 10, 19]
+        given_digit = torch.einsum("bn,dns->bds", number, table)  # the number's part: [B, 10, 19]
         joint = log_probs[:, :, None] + given_digit  # log p(digit, sum)
         return joint.logsumexp(1)  # [B, 19]
 

@@ -16,19 +16,24 @@ examples:
   mnist-adder train --data digits           train it on the bundled digits, offline
   mnist-adder train --resume runs/adder-001 go on with a run that was interrupted
   mnist-adder predict my_7.png --number 5   your own handwriting
-MNIST is looked for in --data-dir, in $MNIST_ADDER_DATA and in ./data, and downloaded when it is
-missing.
+MNIST is looked for in --data-dir, else in $MNIST_ADDER_DATA, else in ./data, and downloaded when
+it is missing.
 """
 RECIPE_LINES = [f"  {recipe.name:13} {recipe.about}" for recipe in RECIPES.values()]
 RECIPE_HELP = "\n".join(["recipes:", *RECIPE_LINES])
 RAW: dict[str, Any] = {"formatter_class": argparse.RawDescriptionHelpFormatter}
 SHARED: dict[str, dict[str, Any]] = {  # options of several commands
-    "--recipe": {"choices": RECIPES, "default": "adder", "metavar": "NAME", "help": "(adder)"},
+    "--recipe": {
+        "choices": RECIPES,
+        "default": "adder",
+        "metavar": "NAME",
+        "help": "the recipe (adder)",
+    },
     "--seed": {"type": int, "default": 0, "metavar": "N", "help": "of all that is random (0)"},
     "--data": {"help": "auto, mnist, digits or a file .npz"},
     "--data-dir": {"metavar": "DIR", "help": "of MNIST ($MNIST_ADDER_DATA, else data)"},
     "--device": {"default": "auto", "help": "auto (default), cpu, cuda or mps"},
-    "--run": {"type": Path, "metavar": "RUN", "help": "(the weights in the package)"},
+    "--run": {"type": Path, "metavar": "RUN", "help": "whose network (the package's)"},
 }
 
 
@@ -77,7 +82,7 @@ def make_parser() -> argparse.ArgumentParser:
 
     about = "Read digits in pictures and add a number; the exit status is 2 if one cannot be read."
     add = add_command("predict", about, "--run")
-    add("images", nargs="+", metavar="IMAGE", help="PNG, JPEG, BMP or GIF; - is standard input")
+    add("images", nargs="+", metavar="IMAGE", help="PNG, JPEG, WebP, …; - is standard input")
     add("--number", type=int, choices=range(10), required=True, metavar="N", help="0-9")
     add("--json", action="store_true", help="print one JSON list, an object per image")
 

@@ -13,7 +13,7 @@ from .data import Augment
 from .errors import InputError
 from .models import AdderNet, ExactAdderNet, NumberLineNet, QuickNet
 
-MOST = 1_000_000_000  # of epochs, and of images in a batch: a typing error, not a wish
+MOST = 1_000_000_000  # of epochs, and of images in a batch: more is surely a typing error
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class Recipe:
 
     def __post_init__(self) -> None:
         pairs = dict(self.optimizer_options).items()
-        object.__setattr__(self, "optimizer_options", tuple(pairs))
+        object.__setattr__(self, "optimizer_options", tuple(pairs))  # the class is frozen
         for field in fields(self):
             object.__setattr__(self, field.name, _plain(getattr(self, field.name)))
         _check_whole("epochs", self.epochs_on("mnist"), 1)

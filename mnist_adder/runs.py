@@ -45,7 +45,7 @@ SCHEMA = {  # what a reader of config.json relies on
     list: ("withheld",),
     dict: ("settings",),
 }
-# On another device, weights are rounded in another way. The settings are compared one by one.
+# These may differ when a run goes on. (`differences` compares the settings one by one.)
 NOT_COMPARED = ("mnist_adder", "device", "threads", "deterministic", "fine_tuned", "settings")
 
 
@@ -80,7 +80,8 @@ def train_run(
     else:
         folder = new_folder(folder, training)
     config = run_config(training)
-    for _ in training if quiet else reported(training):
+    rows = training if quiet else reported(training)
+    for _ in rows:
         write(folder / CHECKPOINT, _checkpoint(training, config))
     return _finish(folder, training, config)
 

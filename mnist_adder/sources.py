@@ -87,7 +87,7 @@ def load_data(
 def _fold(train: Split, fold: int) -> tuple[Split, Split]:
     """Return a training set without one of its twelfths, and that twelfth."""
     order = torch.randperm(len(train.digits), generator=torch.Generator().manual_seed(0))
-    folds = list(order.chunk(FOLDS))
+    folds = list(order.tensor_split(FOLDS))
     held_out = folds.pop(fold)
     kept = torch.cat(folds)
     return (
@@ -157,7 +157,7 @@ def _download_mnist(raw: Path) -> None:
             f"MNIST is not in {raw} and cannot be downloaded ({reason}): put its four files there,"
             f" {', '.join(MNIST_SHA256)}, under these names (not train-images.idx3-ubyte, and in no"
             " folder of their own), each as it is or as .gz; or use the source digits"
-        ) from error
+        ) from None  # the reason is in the message
 
 
 def _read_idx(path: Path) -> Tensor:

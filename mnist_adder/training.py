@@ -138,7 +138,7 @@ class Training:
         A name that ends in "loss" says that the training must stop where it is not finite.
         """
         log_probs, logits = outputs[:2]
-        losses = total_loss(
+        combined = total_loss(
             log_probs,
             sample.digit,
             logits,
@@ -147,7 +147,7 @@ class Training:
             sum_weight=self.recipe.sum_weight,
             label_smoothing=self.recipe.label_smoothing,
         )
-        return {"loss": losses.total, "digit_loss": losses.digit, "sum_loss": losses.sum}
+        return {"loss": combined.total, "digit_loss": combined.digit, "sum_loss": combined.sum}
 
     def test(self) -> dict[str, float]:
         """Return the losses and accuracies of the network as it is now, on ``data.test``."""
@@ -173,7 +173,7 @@ class Training:
         It would pull BatchNorm's factors and the places on the number line towards 0.
         """
         parameters = [p for p in self.model.parameters() if p.requires_grad]
-        decayed = {"params": [p for p in parameters if p.dim() > 1]}
+        decayed = {"params": [p for p in parameters if p.dim() > 1]}  # no biases, no BatchNorm
         spared = {"params": [p for p in parameters if p.dim() <= 1], "weight_decay": 0.0}
         optimizer_class = getattr(torch.optim, self.recipe.optimizer)
         options = dict(self.recipe.optimizer_options)
@@ -267,6 +267,6 @@ def accuracies(outputs: Outputs, sample: Sample) -> dict[str, Tensor]:
 
 
 def derive_seed(seed: int, epoch: int) -> int:
-    """Return the seed of an epoch. A sum would give two trainings some epochs in common."""
+    """Return the seed of an epoch; seed + epoch would give two trainings some epochs in common."""
     words = np.random.SeedSequence((seed, epoch)).generate_state(1, np.uint64)
     return int(words[0]) >> 1  # 63 bits, as `check_seed` allows

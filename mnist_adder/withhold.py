@@ -14,7 +14,9 @@ PAIRS = [(digit, number) for digit in range(DIGITS) for number in range(NUMBERS)
 def pairs_to_withhold(
     count: int, seed: int = 0, *, keep_sums: bool = True
 ) -> list[tuple[int, int]]:
-    """Choose (digit, number) pairs to withhold from training; with one seed, more contain fewer.
+    """Choose (digit, number) pairs to withhold from training.
+
+    With the same seed, a larger choice contains the smaller ones.
 
     The hundred pairs are gone through in an order drawn from `seed`. A pair is withheld if the
     pairs that are left connect all digits and numbers, so that all their places on a line can be

@@ -57,6 +57,15 @@ def test_each_draw_is_torchvisions_map(few, draws, place, draw):
     torch.testing.assert_close(moved, expected, rtol=0, atol=0.1)
 
 
+def test_a_wide_image_is_turned_and_not_sheared(few, draws):
+    digits = few.train.images[:2, None].float()
+    wide = torch.cat([digits, digits], 3)  # [2, 1, 28, 56]
+    draws([1.0, 0.5, 0.5, 0.5, 0.5], [1.0, 0.5, 0.5, 0.5, 0.5])
+    turned = RandomAffine(degrees=20)(wide)
+    expected = v2.functional.rotate(wide, 20, v2.InterpolationMode.BILINEAR)
+    torch.testing.assert_close(turned, expected, rtol=0, atol=0.1)
+
+
 def test_each_image_has_a_map_of_its_own(few):
     torch.manual_seed(0)
     image = few.train.images[:1, None].repeat(8, 1, 1, 1)

@@ -214,6 +214,11 @@ def test_another_operation(few):
     assert sample.sum.shape[1] == 19
 
 
+def test_an_operation_may_leave_an_input_out(few):
+    data = Data("mine", few.train, few.test, target=lambda digit, number: number)
+    assert data.sums[3].tolist() == list(range(10))
+
+
 def test_the_number_of_classes_comes_from_the_operation(few):
     data = Data("mine", few.train, few.test, target=lambda digit, number: digit * number)
     assert data.sum_classes == 82

@@ -66,6 +66,16 @@ def test_against_a_loop_over_every_pair(network, few):
     assert torch.equal(evaluation.sums, data.test.digits[:, None] + torch.arange(10))
 
 
+def test_an_own_forward_is_what_is_evaluated(few):
+    class Doubled(AdderNet):
+        def forward(self, image, number):
+            return super().forward(2 * image, number)
+
+    torch.manual_seed(0)
+    network = Doubled()
+    assert evaluate(network, few).metrics == evaluate(Wrapped(network), few).metrics
+
+
 def test_any_module_is_evaluated_and_further_outputs_are_kept(few):
     network = AdderNet()
     expected = evaluate(network, few).metrics

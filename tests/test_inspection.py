@@ -14,10 +14,19 @@ from mnist_adder.inspection import (
     receptive_field_table,
     receptive_fields,
     save_graph,
+    show_source,
 )
-from mnist_adder.models import AdderNet, NumberLineNet, QuickNet, parameter_count
+from mnist_adder.models import AdderMLP, AdderNet, NumberLineNet, QuickNet, parameter_count
 
 NETWORKS = [AdderNet, QuickNet, NumberLineNet]
+
+
+def test_source_is_shown_without_docstrings():
+    code = show_source(AdderMLP, AdderNet.features).data
+    for line in ("class AdderMLP(nn.Module):", "digit = probs + (sharp - probs).detach()"):
+        assert line in code
+    assert "\n\ndef features(self, image: Tensor) -> Tensor:\n    return F.log_softmax" in code
+    assert '"""' not in code
 
 
 @pytest.mark.parametrize("network", NETWORKS)

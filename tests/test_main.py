@@ -202,7 +202,7 @@ def test_an_interrupted_run_says_how_to_go_on_and_does(short, tmp_path, monkeypa
         options = ["--data-dir", "my data", "--withhold", "20", "--seed", "3"]
         assert main([*short, *options, "--out", str(out)]) == 130
     line = only_line(capsys.readouterr().err, "interrupted")
-    command = f"python -m mnist_adder train --resume '{out}' --data-dir 'my data'"
+    command = f"python -m mnist_adder train --resume '{out}' --data-dir 'my data' --device cpu"
     assert line.endswith(f"go on with: {command}\n")
     assert main(["evaluate", str(out)]) == 2
     assert "unfinished run" in only_line(capsys.readouterr().err)
@@ -219,6 +219,22 @@ def test_an_interrupted_run_says_how_to_go_on_and_does(short, tmp_path, monkeypa
     ).read_bytes()
     assert main(["train", "--resume", str(out)]) == 2
     assert "nothing to go on with" in only_line(capsys.readouterr().err)
+
+
+def test_a_run_with_initial_weights_of_another_recipe_is_gone_on_with(
+    trained, short, tmp_path, monkeypatch, capsys
+):
+    out = tmp_path / "tuned"
+    options = ["--recipe", "adder", "--init", str(trained)]  # the run is one of speedrun
+    with monkeypatch.context() as patch:
+        interrupt_in(2, patch)
+        assert main([*short, *options, "--out", str(out)]) == 130
+    command = only_line(capsys.readouterr().err, "interrupted").partition("go on with: ")[2]
+    assert "--device cpu" in command
+    assert main(shlex.split(command)[3:]) == 0
+    assert main([*short, *options, "--out", str(tmp_path / "whole")]) == 0
+    for name in ("config.json", "model.safetensors"):
+        assert (out / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
 
 
 def test_an_interrupt_before_anything_was_begun(short, tmp_path, monkeypatch, capsys):

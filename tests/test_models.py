@@ -82,7 +82,7 @@ def test_compilation_without_a_graph_break(cls):
 
 def test_an_own_cnn_and_an_own_adder():
     cnn = nn.Sequential(Rescale(0.5, 1.0), nn.Flatten(), nn.Linear(784, 10))
-    adder = AdderMLP(8, digits=10, numbers=100, sums=109)
+    adder = AdderMLP(8, digit_classes=10, number_classes=100, sum_classes=109)
     network = AdderNet(cnn, adder)
     log_probs, logits = network(torch.zeros(3, 1, 28, 28), torch.eye(100)[:3])
     assert (log_probs.shape, logits.shape) == ((3, 10), (3, 109))

@@ -277,6 +277,13 @@ def test_a_file_of_ones_own(tmp_path, monkeypatch, place):
     assert len(load_data(place.format(tmp_path), validate=2).train.digits) == 44
 
 
+def test_a_small_set_has_all_twelve_folds(tmp_path):
+    few = {"x_train": ARRAYS["x_train"][:25], "y_train": ARRAYS["y_train"][:25]}
+    np.savez(tmp_path / "a.npz", **{**ARRAYS, **few})
+    sizes = [len(load_data(tmp_path / "a.npz", validate=n).test.digits) for n in range(FOLDS)]
+    assert sorted(sizes) == [2] * 11 + [3]
+
+
 def test_a_file_with_more_classes_and_colours(tmp_path):
     images = np.zeros((30, 3, 32, 32), np.uint8)
     labels = np.arange(30) % 15

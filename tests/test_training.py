@@ -417,7 +417,7 @@ def wide(few) -> Data:
 
 def test_numbers_up_to_99(few, quick):
     data = replace(few, number_classes=100)
-    network = AdderNet(adder=AdderMLP(digits=10, numbers=100, sums=109))
+    network = AdderNet(adder=AdderMLP(digit_classes=10, number_classes=100, sum_classes=109))
     training = fit(replace(quick, epochs=1), data, model=network, quiet=True)
     assert evaluate(training.model, data).truth_table.shape == (10, 100)
 
@@ -445,7 +445,7 @@ def test_colour_images_of_32_by_32(quick):
 )
 def test_another_operation_is_trained_and_tested(few, quick, target, sums):
     data = replace(few, target=target)
-    network = AdderNet(adder=AdderMLP(sums=sums))
+    network = AdderNet(adder=AdderMLP(sum_classes=sums))
     training = fit(replace(quick, sum_weight=1.0), data, model=network, quiet=True)
     evaluation = evaluate(training.model, data)
     assert evaluation.sums[0, 3] == target(few.test.digits[0], 3)

@@ -118,6 +118,8 @@ LAYERS = {
 
 def _side(size: int | str | tuple[int, ...]) -> int | None:
     """Return a layer's size; None if its height and width differ."""
+    if isinstance(size, str):  # padding="same"
+        return None
     sizes = [size] if isinstance(size, int) else size
     return sizes[0] if len(set(sizes)) == 1 else None
 

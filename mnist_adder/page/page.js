@@ -96,7 +96,7 @@ function drawLine({ digits, numbers }, digit, number) {
   const end = 9 + digits[digit] + numbers[number];
   const x = (place) => 20 + 20 * place;
   const arrow = (kind, from, to, y) => `<path class="${kind}" d="M${x(from)} ${y}H${x(to)}" />
-    <path class="head ${kind}" d="M${x(to)} ${y}l-${Math.sign(to - from) * 8} -5v10z" />`;
+    <path class="head ${kind}" d="M${x(to)} ${y}l${8 * Math.sign(from - to)} -5v10z" />`;
   const ticks = SUMS.map((sum) => `<path d="M${x(sum)} 74v8" /><text x="${x(sum)}" y="98">${sum}</text>`);
   return `<path d="M${x(0)} 78H${x(18)}" />${ticks.join("")}${arrow("digit", 0, first, 24)}${arrow("number", first, end, 56)}
     <path class="end" d="M${x(end)} 56V78" />
@@ -131,20 +131,22 @@ function choose(number) {
   document.querySelector(`#number [value="${number}"]`).checked = true;
 }
 
-function place(event) {
+function pointOf(event) {
   const box = canvas.getBoundingClientRect();
   const scale = canvas.width / box.width;
   return [(event.clientX - box.left) * scale, (event.clientY - box.top) * scale];
 }
 
+let stroke; // the one that is being drawn
 canvas.addEventListener("pointerdown", (event) => {
   canvas.setPointerCapture(event.pointerId); // so that a stroke goes on outside the box
-  marks.push([place(event)]);
+  stroke = [pointOf(event)];
+  marks.push(stroke);
   redraw();
 });
 canvas.addEventListener("pointermove", (event) => {
   if (!canvas.hasPointerCapture(event.pointerId)) return;
-  marks.at(-1).push(place(event));
+  stroke.push(pointOf(event));
   redraw();
 });
 document.addEventListener("change", answer); // of the number or of the view

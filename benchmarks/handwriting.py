@@ -85,9 +85,9 @@ def calibrate(model: torch.nn.Module, images: torch.Tensor, digits: torch.Tensor
     number = F.one_hot(zeros, 10).float()
     views = prediction.views(images[:, None])
     answers = [model(normalise(view), number)[0] for view in views]
-    evidence = prediction.evidence_of(answers)
-    least = evidence.quantile(0.01)
-    print(f"1 % of {count:,} images have an evidence below {least:.2f} nats")
+    for name, some in (("predict's three views", answers), ("the page's one view", answers[:1])):
+        least = prediction.evidence_of(some).quantile(0.01)
+        print(f"{name}: 1 % of {count:,} images have an evidence below {least:.2f} nats")
     losses = {}
     for percent in range(50, 200, 5):
         log_probs = F.log_softmax(answers[0] * 100 / percent, 1)

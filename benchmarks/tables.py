@@ -71,10 +71,10 @@ def withheld() -> str:
     """The table of ``make withheld``: sums of pairs that training never met."""
     titles = ["withheld", "recipe", "seeds", "withheld sums %", "the least", "shown sums %"]
     lines = []
-    every = {}
+    every: dict[str, list[Row]] = {}
     for count in COUNTS:
         for name, rows in trainings(count).items():
-            every[f"{name}, {count}"] = rows
+            every.setdefault(f"{count} withheld", []).extend(rows)
             least = min(100 * row["withheld_sum"] for row in rows)
             in_order = ""
             error = ""

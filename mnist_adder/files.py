@@ -77,7 +77,7 @@ def as_weights(model: nn.Module) -> bytes:
     return safetensors.torch.save(copies)
 
 
-def filled(network: nn.Module, weights: bytes, path: Path) -> nn.Module:
+def with_weights(network: nn.Module, weights: bytes, path: Path) -> nn.Module:
     """Return a network with the weights of a safetensors file, in evaluation mode."""
     try:
         network.load_state_dict(safetensors.torch.load(weights))

@@ -24,7 +24,7 @@ from .checks import serialise, unwrapped
 from .devices import device_name
 from .errors import InputError
 from .evaluation import evaluate
-from .files import PART, as_csv, as_json, as_weights, filled, read_csv, write
+from .files import PART, as_csv, as_json, as_weights, read_csv, with_weights, write
 from .models import AdderNet, parameter_count
 from .recipes import RECIPES, describe
 from .training import Row, Training, reported
@@ -114,7 +114,7 @@ def read_run(folder: str | Path, *, model: Callable[[], nn.Module] | None = None
     if model is None:
         advice = "read it from Python with read_run(…, model=its class)"
         raise InputError(f"{folder} holds a network of your own: {advice}")
-    network = filled(model(), contents[WEIGHTS], folder / WEIGHTS)
+    network = with_weights(model(), contents[WEIGHTS], folder / WEIGHTS)
     return Run(folder, config, history, metrics, network)
 
 
@@ -122,7 +122,7 @@ def load_pretrained() -> nn.Module:
     """Return the network whose weights come with the package, in evaluation mode."""
     if not PRETRAINED.is_file():
         raise InputError(f"{PRETRAINED} is missing: install the package again")
-    return filled(AdderNet(), PRETRAINED.read_bytes(), PRETRAINED)
+    return with_weights(AdderNet(), PRETRAINED.read_bytes(), PRETRAINED)
 
 
 def read_checkpoint(folder: str | Path) -> dict[str, Any]:

@@ -56,17 +56,17 @@ def load_data(
     """
     if validate is not None and validate not in range(FOLDS):
         raise InputError(f"validation fold {validate} does not exist: choose one of 0…{FOLDS - 1}")
-    name = str(source)
-    if name.endswith(".npz"):
+    source = str(source)
+    name = "mnist" if source == "auto" else source
+    if source.endswith(".npz"):
         train, test = _read_npz(Path(source).expanduser())
-    elif name == "digits":
+    elif source == "digits":
         train, test = _read_digits()
-    elif name == "mnist":
+    elif source == "mnist":
         train, test = _find_mnist(data_dir)
-    elif name == "auto":
+    elif source == "auto":
         try:
             train, test = _find_mnist(data_dir)
-            name = "mnist"
         except MissingMNIST as error:
             warnings.warn(
                 f"{error}. This run uses scikit-learn's 1,797 BUNDLED DIGITS instead, an easier"
@@ -77,7 +77,7 @@ def load_data(
             name = "digits"
     else:
         choices = ", ".join(SOURCES)
-        raise InputError(f"unknown data source {name!r}: choose {choices} or a file .npz")
+        raise InputError(f"unknown data source {source!r}: choose {choices} or a file .npz")
     classes = max(10, int(train.digits.max()) + 1, int(test.digits.max()) + 1)
     if validate is not None:
         train, test = _fold(train, validate)

@@ -49,7 +49,12 @@ def _adder(adder: nn.Module) -> dict:
         digits, numbers = map(_floats, adder.places())
         # Rounded, because the last digit of a sigmoid depends on the machine.
         sharpness = round(2 * torch.sigmoid(adder.sharpness / 5).item(), 6)
-        return {"type": "line", "digits": digits, "numbers": numbers, "sharpness": sharpness}
+        return {
+            "type": "line",
+            "digitPlaces": digits,
+            "numberPlaces": numbers,
+            "sharpness": sharpness,
+        }
     if type(adder) is ExactAdder:
         return {"type": "exact"}
     return {"type": "scores", "layers": _layers(adder, "adder")}

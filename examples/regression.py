@@ -22,7 +22,7 @@ class RegressionNet(AdderNet):
 class RegressionTraining(Training):
     def loss(self, outputs, sample):
         digit_loss = F.nll_loss(outputs[0], sample.digit)
-        error = outputs[2].squeeze(1) - sample.sum.argmax(1)  # [B]
+        error = outputs[2].squeeze(1) - sample.sum.argmax(1)  # classes of one-hot: [B]
         total = digit_loss + 0.1 * (error**2).mean()
         return {"loss": total, "digit_loss": digit_loss, "sum_error": error.abs().mean()}
 

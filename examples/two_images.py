@@ -4,14 +4,13 @@ from dataclasses import replace
 
 import torch
 
-from mnist_adder import RECIPES, AdderNet, Data, Split, fit, gpu_check, load_data
+from mnist_adder import RECIPES, AdderNet, Data, Epochs, Split, fit, gpu_check, load_data
 
 
 class TwoImageNet(AdderNet):
     def features(self, image):
-        first = super().features(image[:, :1])  # [B, 2, 28, 28] → [B, 10]
-        second = super().features(image[:, 1:])
-        return torch.stack([first, second], 1)  # [B, 2, 10]
+        both = super().features(image.flatten(0, 1)[:, None])  # [B, 2, 28, 28] → [2 B, 10]
+        return both.unflatten(0, (-1, 2))  # [B, 2, 10]
 
     def combine(self, features, number):
         first, second = features.unbind(1)
@@ -32,7 +31,8 @@ def add(digits, number):
 def main(data, device="cpu"):
     counts = {"digit_classes": 100, "number_classes": 1}
     data = Data(data.source, pair(data.train), pair(data.test), target=add, **counts)
-    recipe = replace(RECIPES["speedrun"], name="two-images", model=TwoImageNet, epochs=5)
+    epochs = Epochs(mnist=5, digits=40)
+    recipe = replace(RECIPES["speedrun"], name="two-images", model=TwoImageNet, epochs=epochs)
     return fit(recipe, data, device=device)
 
 

@@ -56,17 +56,17 @@ def affine_grid(maps: Tensor, height: int, width: int) -> Tensor:
     It is `F.affine_grid` as one product of matrices instead of B products. That saves 4 to 10 % of
     a training's time on a CPU.
     """
-    grid = maps @ pixel_centres(height, width, maps.device)  # [B, 2, H W]
+    grid = maps @ pixel_centres(height, width, maps.dtype, maps.device)  # [B, 2, H W]
     return grid.unflatten(2, (height, width)).permute(0, 2, 3, 1)
 
 
 @functools.cache  # the same for every batch
-def pixel_centres(height: int, width: int, device: torch.device) -> Tensor:
-    """Return (x, y, 1) of each pixel's centre, float32 [3, H W], as `F.grid_sample` counts them.
+def pixel_centres(height: int, width: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Return (x, y, 1) of each pixel's centre, float [3, H W], as `F.grid_sample` counts them.
 
     The image's sides are at −1 and 1.
     """
-    x = (2 * torch.arange(width, device=device) + 1) / width - 1
-    y = (2 * torch.arange(height, device=device) + 1) / height - 1
+    x = (2 * torch.arange(width, dtype=dtype, device=device) + 1) / width - 1
+    y = (2 * torch.arange(height, dtype=dtype, device=device) + 1) / height - 1
     rows, columns = torch.meshgrid(y, x, indexing="ij")
     return torch.stack([columns, rows, torch.ones_like(rows)]).flatten(1)

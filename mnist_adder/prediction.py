@@ -9,7 +9,6 @@ import torch
 import torch.nn.functional as F
 from skimage import morphology
 from torch import Tensor, nn
-from torchvision.transforms.functional import InterpolationMode, rotate
 
 from .data import NUMBERS, normalise
 from .errors import InputError
@@ -82,6 +81,9 @@ def predict(model: nn.Module, image: Any, number: int, *, evidence: float = EVID
 
 def views(images: Tensor) -> list[Tensor]:
     """Return images, uint8 [B, 1, 28, 28], and the same turned by 10° to either side."""
+    # Here, because it takes nearly as long to import as torch, and training does not need it.
+    from torchvision.transforms.functional import InterpolationMode, rotate
+
     turned = [rotate(images, angle, InterpolationMode.BILINEAR) for angle in (-10, 10)]
     return [images, *turned]
 

@@ -20,7 +20,6 @@ STORY = (
     "total_loss",
     "Training.train_step",
     "Training.train_epoch",
-    "evaluate",
 )
 
 
@@ -59,7 +58,7 @@ def test_main_notebook_shows_the_story_s_code():
     cells = code_cells(ROOT / "notebooks" / "MNIST_Adder.ipynb")
     shown = set()
     for cell in cells:
-        for things in re.findall(r"^show\((.*)\)$", cell.source, re.MULTILINE):
+        for things in re.findall(r"^show_source\((.*)\)$", cell.source, re.MULTILINE):
             shown.update(things.split(", "))
     assert shown.issuperset(STORY)
 

@@ -104,15 +104,16 @@ def as_begun(options: argparse.Namespace) -> tuple[Recipe, list[Any]]:
             option = name.replace("_", "-")
             raise InputError(f"--resume goes on with a run as it began: leave out --{option}")
     config = runs.read_checkpoint(options.resume)["config"]
-    if config["recipe"] not in RECIPES:
-        raise InputError(f"{options.resume} has a recipe of your own: go on with it from Python")
+    # It may have begun with the network of another recipe (--init).
+    models = {describe(recipe.model): recipe.model for recipe in RECIPES.values()}
+    if config["recipe"] not in RECIPES or config["model"] not in models:
+        advice = "go on with it from Python"
+        raise InputError(f"{options.resume} has a recipe or a network of your own: {advice}")
     options.seed = config["seed"]
     options.data = config["dataset"]
     options.validate = config["fold"]
     options.deterministic = options.deterministic or config["deterministic"]
     changes = {name: config["settings"].get(name) for name in CHANGES}
-    # It may have begun with the network of another recipe (--init).
-    models = {describe(recipe.model): recipe.model for recipe in RECIPES.values()}
     changes["model"] = models[config["model"]]
     return replace(RECIPES[config["recipe"]], **changes), config["withheld"]
 

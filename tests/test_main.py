@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from conftest import PlainNet
 
 from mnist_adder import __main__, devices, page, plots, prediction, range_test, runs
 from mnist_adder.__main__ import main
@@ -270,10 +271,16 @@ def test_resume_takes_no_option_that_decides_the_run(options, capsys):
 
 
 def test_a_recipe_of_ones_own_goes_on_from_python_only(small, tmp_path, capsys):
-    for name, refused in (("mine", "has a recipe of your own"), ("speedrun", "sum_weight")):
-        recipe = replace(RECIPES["speedrun"], name=name, sum_weight=0.3)
-        runs.new_folder(tmp_path / name, Training(recipe, small))
-        assert main(["train", "--resume", str(tmp_path / name)]) == 2
+    for number, (changes, refused) in enumerate(
+        [
+            ({"name": "mine"}, "has a recipe or a network of your own"),
+            ({"model": PlainNet}, "has a recipe or a network of your own"),
+            ({"sum_weight": 0.3}, "sum_weight"),
+        ]
+    ):
+        folder = tmp_path / str(number)
+        runs.new_folder(folder, Training(replace(RECIPES["speedrun"], **changes), small))
+        assert main(["train", "--resume", str(folder)]) == 2
         assert refused in only_line(capsys.readouterr().err)
 
 

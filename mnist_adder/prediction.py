@@ -35,6 +35,9 @@ class Prediction(NamedTuple):
     pixels: Tensor  # uint8 [28, 28]: the image as the network received it, before normalisation
     sure: bool  # whether the image looks like a digit to the network
 
+    def __repr__(self) -> str:
+        return f"Prediction(digit {self.digit}, sum {self.sum}, sure: {self.sure})"
+
 
 def predict(model: nn.Module, image: Any, number: int, *, evidence: float = EVIDENCE) -> Prediction:
     """Read the digit in an image and add a number, 0–9; warn if it does not look like a digit.

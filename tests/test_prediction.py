@@ -446,6 +446,11 @@ def test_command(tmp_path, monkeypatch, capfd):
     assert not err
 
 
+def test_an_answer_is_printed_in_a_line(model):
+    answer = predict(model, seven(), 5)
+    assert repr(answer) == "Prediction(digit 7, sum 12, sure: True)"
+
+
 def test_standard_input():
     command = [sys.executable, *["-m", "mnist_adder", "predict", "-", "--number", "0", "--json"]]
     done = subprocess.run(command, input=file_of(seven()), capture_output=True, check=True)

@@ -172,7 +172,7 @@ def canvas_as_to_mnist(page) -> torch.Tensor:
     return to_mnist(Image.open(io.BytesIO(base64.b64decode(url.partition(",")[2]))))
 
 
-def test_a_picture_is_laid_out_as_to_mnist_does(page, data, count=20):
+def test_a_picture_is_laid_out_as_to_mnist_does(page, data, mnist_dir, count=20):
     model = load_pretrained()
     differences = []
     same = 0

@@ -42,8 +42,8 @@ def headline() -> str:
         f" One of their programs, rebuilt here, takes {speed[RATIO]['median']:.0f} times as long.\n"
         "* An adder that **learns to add** is shown only 19 of the 100 pairs of digit and number."
         " On the other 81 pairs,\n"
-        f"  **{mean(withheld['number-line'], 'withheld_sum'):.1f} %** of its sums are right.\n"
-        f"  `adder`, which has an MLP, gets {mean(withheld['adder'], 'withheld_sum'):.1f} %."
+        f"  **{mean(withheld['number-line'], 'withheld_sum'):.1f} %** of its sums are right."
+        f" `adder`, which has an MLP, gets {mean(withheld['adder'], 'withheld_sum'):.1f} %."
     )
 
 

@@ -51,16 +51,17 @@ class Task(NamedTuple):
 
 
 def comparison() -> Iterator[Task]:
-    """Every recipe with five seeds; `stuck` with ten, because they end differently."""
+    """Every recipe with five seeds; with ten `stuck`, which ends differently, and `speedrun`."""
     for name, recipe in ALL_RECIPES.items():
-        for seed in range(10, 20) if name == "stuck" else SEEDS:
+        for seed in range(10, 20) if name in ("stuck", "speedrun") else SEEDS:
             yield Task(recipe, 0, seed)
 
 
 def withheld() -> Iterator[Task]:
-    """The number line with ten seeds, and the MLP with one: it has nothing right from any."""
+    """The number line with ten seeds; the MLP, which remembers, and the bound with one."""
     for count in (81, 60, 40, 20):
         yield Task(RECIPES["adder"], count, 10)
+        yield Task(RECIPES["exact-adder"], count, 10)
         for seed in range(10, 20):
             yield Task(RECIPES["number-line"], count, seed)
 

@@ -20,7 +20,7 @@ from .errors import InputError, one_line
 from .evaluation import evaluate
 from .files import as_json, must_be_new, write
 from .options import make_parser
-from .recipes import RECIPES, Recipe, describe
+from .recipes import MODELS, RECIPES, Recipe
 from .sources import load_data
 from .training import Training
 
@@ -104,9 +104,7 @@ def as_begun(options: argparse.Namespace) -> tuple[Recipe, list[Any]]:
             option = name.replace("_", "-")
             raise InputError(f"--resume goes on with a run as it began: leave out --{option}")
     config = runs.read_checkpoint(options.resume)["config"]
-    # It may have begun with the network of another recipe (--init).
-    models = {describe(recipe.model): recipe.model for recipe in RECIPES.values()}
-    if config["recipe"] not in RECIPES or config["model"] not in models:
+    if config["recipe"] not in RECIPES or config["model"] not in MODELS:
         advice = "go on with it from Python"
         raise InputError(f"{options.resume} has a recipe or a network of your own: {advice}")
     options.seed = config["seed"]
@@ -114,7 +112,7 @@ def as_begun(options: argparse.Namespace) -> tuple[Recipe, list[Any]]:
     options.validate = config["fold"]
     options.deterministic = options.deterministic or config["deterministic"]
     changes = {name: config["settings"].get(name) for name in CHANGES}
-    changes["model"] = models[config["model"]]
+    changes["model"] = MODELS[config["model"]]  # of another recipe, with --init
     return replace(RECIPES[config["recipe"]], **changes), config["withheld"]
 
 

@@ -164,3 +164,5 @@ SPEEDRUN = Recipe(
     label_smoothing=0.1,
 )
 RECIPES = {recipe.name: recipe for recipe in (ADDER, NUMBER_LINE, EXACT_ADDER, SUMS_ONLY, SPEEDRUN)}
+# The networks that a run's file may name. Nothing else is made from a name in a file.
+MODELS = {describe(recipe.model): recipe.model for recipe in RECIPES.values()}

@@ -26,7 +26,7 @@ from .errors import InputError
 from .evaluation import evaluate
 from .files import PART, as_csv, as_json, as_weights, read_csv, with_weights, write
 from .models import AdderNet, parameter_count
-from .recipes import RECIPES, describe
+from .recipes import MODELS, describe
 from .training import Row, Training, reported
 
 CHECKPOINT = "checkpoint.pt"  # while the training is not finished
@@ -97,8 +97,7 @@ def read_run(folder: str | Path, *, model: Callable[[], nn.Module] | None = None
     contents = _read_checked(folder)
     config = json.loads(contents[CONFIG])
     _check_version(config, folder)
-    ours = {describe(recipe.model): recipe.model for recipe in RECIPES.values()}
-    model = model or ours.get(config["model"])
+    model = model or MODELS.get(config["model"])
     if model is None:
         advice = "read it from Python with read_run(…, model=its class)"
         raise InputError(f"{folder} holds a network of your own: {advice}")

@@ -4,7 +4,6 @@ import base64
 import html
 import io
 import math
-import os
 import re
 import shutil
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from conftest import HAS_MNIST, MNIST_DIR
 from PIL import Image
 from torch import nn
 
@@ -75,8 +75,7 @@ def settled(model: nn.Module, images: torch.Tensor) -> nn.Module:
 @pytest.fixture(scope="module")
 def data() -> Split:
     """MNIST's test images where they are on this machine, else the bundled ones."""
-    real = Path(os.environ.get("MNIST_ADDER_DATA") or "data", "MNIST", "raw").is_dir()
-    return load_data("mnist" if real else "digits").test
+    return load_data("mnist" if HAS_MNIST else "digits", MNIST_DIR).test
 
 
 @pytest.fixture(scope="module")

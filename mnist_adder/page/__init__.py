@@ -38,7 +38,6 @@ def page_html(
         page = page.replace(f"/* {name} */", (FOLDER / name).read_text(encoding="utf-8").strip())
     page = page.replace("{{parameters}}", f"{parameter_count(model):,}")
     page = page.replace("{{shown}}", str(100 - len(withheld)))
-    page = page.replace("{{hidden}}", str(len(withheld)))
     return page.replace("{{data}}", json.dumps(data))
 
 

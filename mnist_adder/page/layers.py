@@ -21,7 +21,6 @@ def network_data(model: nn.Module) -> dict:
     if not hasattr(model, "cnn") or not hasattr(model, "adder"):
         raise InputError(f"{refusal}: it has not both a cnn and an adder")
     model = copy.deepcopy(model).cpu().float().eval()
-    cnn = _layers(model.cnn, "cnn")
     adder = _adder(model.adder)
     # network.js joins the two parts in its own way. One sample shows whether it is the network's.
     image = torch.linspace(-0.4, 2.8, 28 * 28).view(1, 1, 28, 28)
@@ -34,11 +33,12 @@ def network_data(model: nn.Module) -> dict:
             inputs = [torch.cat([scores, number], 1)] if raw else [log_probs, number]
             expected = torch.cat([log_probs, model.adder(*inputs)], 1)  # [1, 29]
             outputs = torch.cat(model(image, number)[:2], 1)
+            same = torch.allclose(outputs, expected, atol=1e-4)
     except RuntimeError as error:
         raise InputError(f"{refusal}: it needs images [1, 28, 28] and ten numbers") from error
-    if outputs.shape != expected.shape or not torch.allclose(outputs, expected, atol=1e-4):
+    if not same:
         raise InputError(f"{refusal}: it does more than its cnn and adder do")
-    return {"mean": MEAN, "std": STD, "cnn": cnn, "adder": adder}
+    return {"mean": MEAN, "std": STD, "cnn": _layers(model.cnn, "cnn"), "adder": adder}
 
 
 def _adder(adder: nn.Module) -> dict:
@@ -48,13 +48,8 @@ def _adder(adder: nn.Module) -> dict:
     if type(adder) is NumberLine:
         digits, numbers = map(_floats, adder.places())
         # Rounded, because the last digit of a sigmoid depends on the machine.
-        sharpness = round(2 * torch.sigmoid(adder.sharpness / 5).item(), 6)
-        return {
-            "type": "line",
-            "digitPlaces": digits,
-            "numberPlaces": numbers,
-            "sharpness": sharpness,
-        }
+        k = round(2 * torch.sigmoid(adder.sharpness / 5).item(), 6)
+        return {"type": "line", "digitPlaces": digits, "numberPlaces": numbers, "sharpness": k}
     if type(adder) is ExactAdder:
         return {"type": "exact"}
     return {"type": "scores", "layers": _layers(adder, "adder")}
@@ -69,44 +64,36 @@ def _layers(layer: nn.Module, name: str) -> list[dict]:
         return layers
     if isinstance(layer, nn.Dropout | nn.Dropout2d | nn.Identity):
         return []
-    known = LAYERS.get(type(layer))
-    description = known(layer) if known else {"type": None}
-    if None in description.values():
+    description = LAYERS.get(type(layer), lambda unknown: None)(layer)
+    if description is None:
         raise InputError(f"the page cannot run the layer {name}: {' '.join(repr(layer).split())}")
     return [description]
 
 
-def _conv(conv: nn.Conv2d) -> dict:
-    plain = conv.groups == 1 and _side(conv.dilation) == 1 and conv.padding_mode == "zeros"
-    bias = torch.zeros(conv.out_channels) if conv.bias is None else conv.bias
-    return {
-        "type": "conv" if plain else None,
-        "kernel": _side(conv.kernel_size),
-        "stride": _side(conv.stride),
-        "padding": _side(conv.padding),
-        "weight": _floats(conv.weight),
-        "bias": _floats(bias),
-    }
+def _conv(conv: nn.Conv2d) -> dict | None:
+    sizes = (conv.kernel_size, conv.stride, conv.padding)
+    square = all(len(set(size)) == 1 for size in sizes)  # and no word, such as "same"
+    if not square or conv.dilation != (1, 1) or conv.groups > 1 or conv.padding_mode != "zeros":
+        return None
+    kernel, stride, padding = (size[0] for size in sizes)
+    settings = {"kernel": kernel, "stride": stride, "padding": padding}
+    return {"type": "conv", **settings, "weight": _floats(conv.weight), "bias": _bias(conv)}
 
 
-def _max_pool(pool: nn.MaxPool2d) -> dict:
-    plain = _side(pool.padding) == 0 and _side(pool.dilation) == 1 and not pool.ceil_mode
-    kernel = _side(pool.kernel_size)
-    return {"type": "maxpool" if plain else None, "kernel": kernel, "stride": _side(pool.stride)}
+def _max_pool(pool: nn.MaxPool2d) -> dict | None:
+    square = isinstance(pool.kernel_size, int) and isinstance(pool.stride, int)
+    if not square or (pool.padding, pool.dilation, pool.ceil_mode) != (0, 1, False):
+        return None
+    return {"type": "maxpool", "kernel": pool.kernel_size, "stride": pool.stride}
 
 
-def _batch_norm(norm: nn.BatchNorm1d | nn.BatchNorm2d) -> dict:
+def _batch_norm(norm: nn.BatchNorm1d | nn.BatchNorm2d) -> dict | None:
     """Fold the four vectors into two: a factor and a summand for each channel."""
     if norm.running_mean is None or norm.weight is None:
-        return {"type": None}
+        return None
     scale = norm.weight / torch.sqrt(norm.running_var + norm.eps)
     shift = norm.bias - norm.running_mean * scale
     return {"type": "scale", "scale": _floats(scale), "shift": _floats(shift)}
-
-
-def _linear(linear: nn.Linear) -> dict:
-    bias = torch.zeros(linear.out_features) if linear.bias is None else linear.bias
-    return {"type": "linear", "weight": _floats(linear.weight), "bias": _floats(bias)}
 
 
 LAYERS = {
@@ -114,19 +101,15 @@ LAYERS = {
     nn.MaxPool2d: _max_pool,
     nn.BatchNorm1d: _batch_norm,
     nn.BatchNorm2d: _batch_norm,
-    nn.Linear: _linear,
-    nn.Flatten: lambda layer: {"type": "flatten"},
-    nn.ReLU: lambda layer: {"type": "relu"},
-    Rescale: lambda layer: {"type": "scale", "scale": [layer.scale], "shift": [layer.shift]},
+    nn.Linear: lambda x: {"type": "linear", "weight": _floats(x.weight), "bias": _bias(x)},
+    nn.Flatten: lambda x: {"type": "flatten"},
+    nn.ReLU: lambda x: {"type": "relu"},
+    Rescale: lambda x: {"type": "scale", "scale": [x.scale], "shift": [x.shift]},
 }
 
 
-def _side(size: int | str | tuple[int, ...]) -> int | None:
-    """Return a layer's size; None if its height and width differ."""
-    if isinstance(size, str):  # padding="same"
-        return None
-    sizes = [size] if isinstance(size, int) else size
-    return sizes[0] if len(set(sizes)) == 1 else None
+def _bias(layer: nn.Conv2d | nn.Linear) -> dict:
+    return _floats(torch.zeros(len(layer.weight)) if layer.bias is None else layer.bias)
 
 
 def _floats(tensor: Tensor) -> dict:

@@ -13,6 +13,7 @@ const PROBABLE = 0.5; // A digit or a sum that is less probable is not sure,
 const EVIDENCE = 7.2; // and neither is a digit with less evidence, in nats: 1 % of MNIST's held-out images have less.
 const marks = []; // strokes, which are lists of points [x, y], and pictures, in the order in which they came
 
+const hundredths = (value) => (Math.round(100 * value) / 100).toFixed(2); // toFixed alone would write -0.00
 const percent = (share) => (share > 0.999 ? "over 99.9 %" : `${(100 * share).toFixed(1)} %`);
 const PEN = 30; // of the canvas's 280 pixels: the widest digit's strokes are still as wide as MNIST's
 const chosen = () => Number(document.querySelector("#number :checked").value);
@@ -100,8 +101,8 @@ function drawLine({ digitPlaces, numberPlaces }, digit, number) {
   const ticks = SUMS.map((sum) => `<path d="M${x(sum)} 74v8" /><text x="${x(sum)}" y="98">${sum}</text>`);
   return `<path d="M${x(0)} 78H${x(18)}" />${ticks.join("")}${arrow("digit", 0, first, 24)}${arrow("number", first, end, 56)}
     <path class="end" d="M${x(end)} 56V78" />
-    <text class="digit" x="${x(first / 2)}" y="15">digit ${digit}: ${first.toFixed(2)}</text>
-    <text class="number" x="${x((first + end) / 2)}" y="47">number ${number}: ${(end - first).toFixed(2)}</text>`;
+    <text class="digit" x="${x(first / 2)}" y="15">digit ${digit}: ${hundredths(first)}</text>
+    <text class="number" x="${x((first + end) / 2)}" y="47">number ${number}: ${hundredths(end - first)}</text>`;
 }
 
 // All hundred pairs, answered once with the ten example digits.

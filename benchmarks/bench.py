@@ -7,9 +7,7 @@ bench keeps what it has. README.md, beside this file, says how each section meas
 import argparse
 import os
 import platform
-import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
@@ -20,11 +18,10 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from baselines import PIPELINES, Baseline
+from baselines import Baseline
 from mnist_adder import RECIPES, Data, Recipe, Split, Training, __version__, evaluate, load_data
 from mnist_adder.devices import device_name, processor
 from mnist_adder.errors import InputError
-from mnist_adder.models import AdderNet
 from store import RESULTS, Row, read_table, write_table
 
 import published  # isort: skip  (store makes it found)
@@ -41,11 +38,6 @@ class Settings:
 
     data: Data
     quick: bool  # so little that it shows only that the bench works
-
-    @property
-    def repeats(self) -> int:
-        """How often most sections measure."""
-        return 1 if self.quick else 3
 
 
 class Untested(Training):
@@ -178,7 +170,7 @@ def headline(settings: Settings, device: str = "cpu") -> list[Row]:
     short = replace(recipe, epochs=1)
     timed_training(short, first(data, 512), device, seed=0)  # warms up
     torch.manual_seed(1)
-    theirs = Baseline("system A", CASCADE.model(), data.train, CASCADE.batch_size, device)
+    theirs = Baseline(CASCADE.model(), data.train, CASCADE.batch_size, device)
     ours = []
     metrics = []
     baseline = []
@@ -216,7 +208,9 @@ def timed_training(recipe: Recipe, data: Data, device: str, seed: int) -> tuple[
 def gpu(settings: Settings) -> list[Row]:
     """Time the headline on the GPU, with system A's batches moved there, and the recipe `adder`."""
     rows = headline(settings, "cuda")
-    recipe = replace(RECIPES["adder"], epochs=1)
+    recipe = RECIPES["adder"]
+    if settings.quick:
+        recipe = replace(recipe, epochs=1)
     times = []
     joint = []
     for seed in SEEDS[:3]:
@@ -229,51 +223,9 @@ def gpu(settings: Settings) -> list[Row]:
     return rows
 
 
-def pipelines(settings: Settings) -> list[Row]:
-    """Count the images per second of an epoch of one network with each pipeline, and with ours."""
-    rows = []
-    data = settings.data
-    for network, model in (("system A's network", CASCADE.model), ("our network", AdderNet)):
-        # The same loss, optimiser and rate; no augmentation; numbers drawn once.
-        ours = warmed_up(replace(CASCADE, model=model), data)
-        size = CASCADE.batch_size
-        actions = {
-            name: Baseline(name, model(), data.train, size).train_epoch for name in PIPELINES
-        }
-        actions["ours"] = ours.train_epoch
-        counts = dict.fromkeys(actions, len(data.train.digits))
-        counts["ours"] = len(ours.loader) * size  # it leaves the last, incomplete batch out
-        for name, taken in in_turn(actions, settings.repeats).items():
-            rates = [counts[name] / value for value in taken]
-            rows.append(summarise(f"{network}, {name}", "images/s", rates))
-    return rows
-
-
-PEAK = "print(next(line for line in open('/proc/self/status') if line.startswith('VmHWM')))"
-TRAIN = "import sys; from mnist_adder.__main__ import main; main(sys.argv[1:])"
-
-
-def memory(settings: Settings) -> list[Row]:
-    """Read the peak resident memory of a training's process: one epoch and all figures."""
-    source = settings.data.source
-    options = f"train --data {source} --device cpu --epochs 1 --out".split()
-    rows = []
-    for what, code in (("import torch", "import torch"), ("train --epochs 1", TRAIN)):
-        peaks = []
-        for _ in range(settings.repeats):
-            with tempfile.TemporaryDirectory() as folder:
-                command = [sys.executable, "-c", f"{code}; {PEAK}", *options, folder]
-                done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-            peaks.append(int(done.stdout.split()[-2]) / 1000)  # "VmHWM: 123456 kB" ends it
-        rows.append(summarise(what, "MB", peaks))
-    return rows
-
-
 SECTIONS = {
     "overhead": overhead,  # first, in a fresh process: its steps are the shortest
     "headline": headline,
-    "pipelines": pipelines,
-    "memory": memory,
     "gpu": gpu,
 }
 

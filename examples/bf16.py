@@ -1,6 +1,7 @@
 """Train in mixed precision: the forward pass in bfloat16, the losses and the weights in float32.
 
-The tests after each epoch are made in float32. This is for GPUs: many CPUs are slower with bfloat16.
+The tests after each epoch are made in float32. This is for GPUs: many CPUs are slower with
+bfloat16.
 """
 
 import torch

@@ -26,7 +26,7 @@ class DistributedTraining(Training):
     def make_loader(self):
         dataset = super().make_loader().dataset
         self.sampler = DistributedSampler(dataset, seed=self.seed, drop_last=True)
-        size = self.recipe.batch_size // dist.get_world_size()
+        size = self.recipe.batch_size // dist.get_world_size()  # rounded down
         batches = BatchSampler(self.sampler, size, drop_last=True)
         return DataLoader(dataset, sampler=batches, batch_size=None)  # a whole batch at a time
 

@@ -337,7 +337,8 @@ def finished_run(folder: Path, training: Training, quiet: bool) -> Run:
     run = read_run(folder, model=training.recipe.model)
     changed = runs.differences(run.config, runs.run_config(training))
     if changed:
-        raise InputError(f"{folder} holds a run whose {changed[0]} differs: choose another folder")
+        advice = "choose another folder, or another name for the recipe"
+        raise InputError(f"{folder} holds a run whose {changed[0]} differs: {advice}")
     return run
 
 
@@ -405,10 +406,8 @@ def figure(rows: Sequence[dict[str, Any]]) -> Figure:
 
 
 if __name__ == "__main__":
-    compare(
-        PUBLISHED_RECIPES,
-        load_data("auto"),
-        seeds=range(10, 13),
-        folder="runs/published",
-        device=gpu_check(),
-    )
+    folder = Path("runs/published")
+    data = load_data("auto")
+    compare(PUBLISHED_RECIPES, data, seeds=range(10, 13), folder=folder, device=gpu_check())
+    print((folder / "comparison.md").read_text())
+    print(f"{folder} has this table, its figure, and a run for each recipe and seed")

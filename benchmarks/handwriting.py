@@ -113,11 +113,10 @@ def measure_all(
     pictures = (made_pictures.two(image, other, draw) for image, other in pairs)
     rows.append(measure(model, "two digits", pictures, [None] * len(images)))
 
-    count = len(images) // 4
     for name, make in made_pictures.OTHER_THINGS.items():
         draw = np.random.default_rng(seed)
-        pictures = (make(draw) for _ in range(count))
-        rows.append(measure(model, name, pictures, [None] * count))
+        pictures = (make(draw) for _ in images)
+        rows.append(measure(model, name, pictures, [None] * len(images)))
     return rows
 
 

@@ -39,11 +39,11 @@ def headline() -> str:
         f" from a network of {adder[0]['parameters']:,} parameters.\n"
         f"* **{speed['speedrun']['median']:.1f} s** of training on two CPU cores bring `speedrun`,"
         f" our quickest network, {passed(speed)} the\n  accuracies that others have published."
-        f" One of their programs, rebuilt here, takes {speed[RATIO]['median']:.0f} times as long.\n"
-        "* An adder that **learns to add** is shown only 19 of the 100 pairs of digit and number."
-        " On the other 81 pairs,\n"
+        f" Published system A, rebuilt here, takes {speed[RATIO]['median']:.0f} times as long.\n"
+        "* `number-line` **learns to add**: training shows it only 19 of the 100 pairs of digit and"
+        " number. On the other 81,\n"
         f"  **{mean(withheld['number-line'], 'withheld_sum'):.1f} %** of its sums are right."
-        f" `adder`, which has an MLP, gets {mean(withheld['adder'], 'withheld_sum'):.1f} %."
+        f" The MLP of `adder` gets {mean(withheld['adder'], 'withheld_sum'):.1f} %."
     )
 
 

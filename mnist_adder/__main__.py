@@ -186,11 +186,10 @@ def predict(options: argparse.Namespace) -> int:
     answers: list[dict[str, Any]] = []
     for name in names:
         try:
-            picture = read_input() if name == "-" else Path(name)
-            answer = prediction.predict(model, picture, options.number)
+            answer = prediction.predict(model, Path(name), options.number)
         except InputError as error:
             answers.append({"image": name, "error": str(error)})
-            complain("error", f"-: {error}" if name == "-" else error)
+            complain("error", error)
             continue
         fields = answer._asdict()
         del fields["pixels"]
@@ -203,12 +202,6 @@ def predict(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps(answers, indent=2))
     return 2 if any("error" in answer for answer in answers) else 0
-
-
-def read_input() -> bytes:
-    """Return what comes through standard input, which may be closed, or a notebook's."""
-    with open(0, "rb", closefd=False) as file:
-        return file.read()
 
 
 def write_page(options: argparse.Namespace) -> None:

@@ -26,7 +26,8 @@ class RandomAffine:
         """Return the images ``[B, C, H, W]`` mapped, as floats of the same shape and range."""
         height, width = images.shape[2:]
         maps = self.draw_maps(len(images), images.device)  # [B, 2, 3]
-        # The grid counts each side as 2, the longer one, too: without this, a turn would shear.
+        # The grid counts both sides from −1 to 1. In an image that is not square, the two units
+        # differ, so the factors that mix x and y are converted.
         maps[:, 0, 1] *= height / width
         maps[:, 1, 0] *= width / height
         grid = affine_grid(maps, height, width)  # [B, H, W, 2]

@@ -72,7 +72,7 @@ def sum_table(target: Target, digit_classes: int, number_classes: int) -> Tensor
 
 @dataclass(frozen=True, eq=False)  # tensors have no single answer to ==
 class Data:
-    """What is trained on, what is tested on, and what the two outputs' classes are.
+    """The training set, the test set, and the classes of the two outputs.
 
     Raise `InputError` for images, digits or an operation of another form.
     """
@@ -80,7 +80,7 @@ class Data:
     source: str  # "mnist", "digits", or a name of your own, which every report bears
     train: Split
     test: Split
-    fold: int | None = None  # a part of the training set that is held out: `test` is this part
+    fold: int | None = None  # the part of the training set that is held out as `test`
     target: Target = add
     digit_classes: int = DIGITS
     number_classes: int = NUMBERS
@@ -241,6 +241,7 @@ class Loader:
 
     def __len__(self) -> int:
         whole, rest = divmod(len(self.dataset), self.batch_size)
+        # Shuffled, it leaves out the last, incomplete batch.
         return whole if self.shuffle or rest == 0 else whole + 1
 
     def __iter__(self) -> Iterator[Sample]:

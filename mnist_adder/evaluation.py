@@ -33,7 +33,7 @@ class Evaluation:
 
     digits: Tensor  # int64 [N], the truth
     sums: Tensor  # int64 [N, 10], the truth; a column for each number
-    predicted_digits: Tensor  # int64 [N, 10]; a network may let the number change what it reads
+    predicted_digits: Tensor  # int64 [N, 10]; a row differs if the number affects the digit
     predicted_sums: Tensor  # int64 [N, 10]
     digit_loss: float  # mean over the 10 N pairs, in nats
     sum_loss: float
@@ -68,11 +68,7 @@ class Evaluation:
         digit = self.digit_right[chosen].double().mean().item()
         sum = self.sum_right[chosen].double().mean().item()
         joint = self.both_right[chosen].double().mean().item()
-        return {
-            "digit_accuracy": digit,
-            "sum_accuracy": sum,
-            "joint_accuracy": joint,
-        }
+        return {"digit_accuracy": digit, "sum_accuracy": sum, "joint_accuracy": joint}
 
     def measure(self, withheld: Pairs = ()) -> dict[str, float]:
         """Return the metrics; where pairs were withheld, also those on them and on the others."""
@@ -128,7 +124,7 @@ def evaluation_mode(model: nn.Module) -> Iterator[None]:
 
 
 @torch.inference_mode()
-def evaluate(model: nn.Module, data: Data, *, batch_size: int | None = None) -> Evaluation:
+def evaluate(model: nn.Module, data: Data, *, batch_size: int = 125) -> Evaluation:
     """Evaluate a network on every image of ``data.test`` with all ten numbers.
 
     The CNN of a `TwoInputNet` runs once per image; another network runs on all ten pairs of it.
@@ -138,7 +134,7 @@ def evaluate(model: nn.Module, data: Data, *, batch_size: int | None = None) -> 
     Args:
         model: takes images and one-hot numbers, returns log_probs and logits.
         data: gives the images, and the operation that makes the right answers.
-        batch_size: images at a time, each with all numbers.
+        batch_size: images at a time, each with all numbers; a CPU is fastest with few.
     """
     model = unwrapped(model)
     weight = next(model.parameters(), torch.zeros(0))  # tells the device and the precision
@@ -147,16 +143,12 @@ def evaluate(model: nn.Module, data: Data, *, batch_size: int | None = None) -> 
     digits = data.test.digits.long().to(device)  # [N]
     sums = data.sums.to(device)[digits]  # [N, 10]
     numbers = torch.eye(data.number_classes, dtype=weight.dtype, device=device)  # one-hot rows
-    if batch_size is None:
-        pairs = 1250 if device.type == "cpu" else 25_000  # a CPU's caches are small
-        batch_size = max(1, pairs // data.number_classes)
-
-    outputs = []
+    outputs: list[tuple[Tensor, ...]] = []  # of each batch: its log_probs, its logits, …
     with evaluation_mode(model):
         for batch in images.split(batch_size):
             image = normalise(batch).to(weight.dtype)
             outputs.append(_all_pairs(model, image, numbers))
-    parts = [torch.cat(part) for part in zip(*outputs, strict=True)]  # all log_probs, all logits
+    parts = [torch.cat(part) for part in zip(*outputs, strict=True)]  # all log_probs, all logits, …
     log_probs = parts[0].float()  # [10 N, 10]
     logits = parts[1].float()  # [10 N, 19]
     if (log_probs.shape[1], logits.shape[1]) != (data.digit_classes, data.sum_classes):

@@ -79,9 +79,9 @@ class AdderMLP(nn.Module):
     """An MLP on the concatenated inputs, as published system A has it.
 
     It memorises a table. It is given the digit's probabilities, sharpened until they are nearly
-    one-hot, because a digit that is 60 % a 4 must be added as a 4. So sharp a softmax would stop
-    the gradient, so the gradient goes round it ("straight-through", Bengio et al. 2013, "Estimating
-    or propagating gradients through stochastic neurons").
+    one-hot, because a digit that is 60 % a 4 must be added as a 4. Hardly any gradient passes
+    through so sharp a softmax. So the gradient goes round it ("straight-through", Bengio et al.
+    2013, "Estimating or propagating gradients through stochastic neurons").
     """
 
     SHARPNESS = 5.0  # with it, 60 %, 30 % and 10 % become 97 %, 3 % and 0 %
@@ -117,9 +117,9 @@ class NumberLine(nn.Module):
     softmax_s(−k (s − 9 − a_d − b_n)²): 21 parameters in all. The places begin near 0, so that every
     sum is first expected in the middle, at 9.
 
-    The parameters are scaled, so that places learn quickly and k slowly, up to 2. Where k grows
-    before the places are in order, a wrong digit can explain a sum better than the right one, and
-    the CNN then learns to read that digit.
+    The parameters are scaled, so that places learn quickly and k slowly, up to 2. If k grows before
+    the places are in order, a wrong digit can explain a sum better than the right one, and the CNN
+    learns that wrong digit.
     """
 
     def __init__(self) -> None:

@@ -82,7 +82,7 @@ def make_parser() -> argparse.ArgumentParser:
 
     about = "Read digits in pictures and add a number; the exit status is 2 if one cannot be read."
     add = add_command("predict", about, "--run")
-    add("images", nargs="+", metavar="IMAGE", help="PNG, JPEG, WebP, …; - is standard input")
+    add("images", nargs="+", metavar="IMAGE", help="PNG, JPEG, WebP, …")
     add("--number", type=int, choices=range(10), required=True, metavar="N", help="0-9")
     add("--json", action="store_true", help="print one JSON list, an object per image")
 

@@ -11,7 +11,6 @@ from PIL import Image, ImageOps
 from .errors import InputError
 
 FORMATS = ["PNG", "JPEG", "BMP", "GIF", "WEBP"]
-MAX_PIXELS = 25_500_000  # A JPEG may have twice as many: it can be decoded at a reduced size.
 MAX_SIDE = 384  # A larger picture is shrunk to this many pixels on its longer side.
 
 
@@ -19,8 +18,8 @@ def read_image(source: str | os.PathLike | bytes) -> Image.Image:
     """Decode a picture's file, given by its path or its bytes, and turn it as its EXIF data says.
 
     It is a PNG, JPEG, BMP, GIF or WebP, or a HEIC where pillow-heif is installed. A large JPEG is
-    decoded at a reduced size. `InputError` if the file is missing, empty, damaged, animated or of
-    another format, or if its header announces too many pixels; it is not decoded then.
+    decoded at a reduced size. `InputError` if the file is missing, empty, damaged, animated, of
+    another format, or has more pixels than Pillow's limit; it is not decoded then.
     """
     heic = _register_heic()
     file = io.BytesIO(source) if isinstance(source, bytes) else source
@@ -30,15 +29,12 @@ def read_image(source: str | os.PathLike | bytes) -> Image.Image:
             image = Image.open(file, formats=[*FORMATS, "HEIF"] if heic else FORMATS)
         with image:
             phone = image.format in ("JPEG", "MPO", "HEIF")  # such a file may hold several pictures
-            jpeg = image.format in ("JPEG", "MPO")
-            if image.width * image.height > (2 * MAX_PIXELS if jpeg else MAX_PIXELS):
-                raise Image.DecompressionBombError
             animated = not phone and getattr(image, "is_animated", False)
             image.draft(None, (2 * MAX_SIDE, 2 * MAX_SIDE))
             image.load()
             ImageOps.exif_transpose(image, in_place=True)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        limit = f"{MAX_PIXELS:,} (JPEG: {2 * MAX_PIXELS:,}) pixels"
+        limit = f"{Image.MAX_IMAGE_PIXELS:,} pixels"
         raise InputError(f"the image has more than {limit}: make it smaller") from error
     except Image.UnidentifiedImageError as error:
         advice = "" if heic else "; for HEIC, install pillow-heif"

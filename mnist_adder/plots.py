@@ -6,11 +6,11 @@ from itertools import groupby
 from typing import Any
 
 import matplotlib.colors
-import matplotlib.figure
 import numpy as np
 import torch
 from matplotlib import colormaps, rc_context, ticker
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from .data import SUMS, Data, Pairs, Sample
@@ -36,17 +36,6 @@ STYLE = {
 TICKS = np.array([step * 10.0**power for power in range(-6, 3) for step in (1, 2, 5)])
 CENTRED = {"ha": "center", "va": "center"}  # a text around its point
 LEAST = 1e-4  # the smallest share of wrong answers that is drawn: a logarithmic axis has no zero
-
-
-class Figure(matplotlib.figure.Figure):
-    """A figure that pyplot does not keep: it takes no memory once it is dropped."""
-
-    def show(self, warn: bool = True) -> None:
-        """Draw the figure into the notebook or, from a script, in a window until that is closed."""
-        from matplotlib import pyplot
-
-        pyplot.figure(FigureClass=lambda **_: self)  # pyplot's new figure is this one
-        pyplot.show()
 
 
 def png(figure: Figure) -> bytes:

@@ -110,7 +110,7 @@ def _check_whole(name: str, value: Any, least: int) -> None:
 
 
 def _plain(value: Any) -> Any:
-    """Return NumPy numbers as Python's, for a checkpoint, and lists as tuples, which stay."""
+    """Turn NumPy's numbers into Python's (a checkpoint takes no others), lists into tuples."""
     if isinstance(value, list | tuple):
         return tuple(_plain(part) for part in value)
     return value.item() if isinstance(value, np.generic) else value

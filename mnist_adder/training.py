@@ -86,8 +86,8 @@ class Training:
         check_network(self.model, self.loader.dataset[:2], data.digit_classes)
         self.optimizer = self.make_optimizer()
         self.scheduler = self.make_scheduler()
-        # Refuse what cannot be saved now, and not after hours. (`self.state_dict` may be that of a
-        # subclass, whose `__init__` has not ended.)
+        # Refuse what cannot be saved now, and not after hours. (Not `self.state_dict`: a
+        # subclass's may need what its `__init__` sets later.)
         serialise(Training.state_dict(self))
 
     def __iter__(self) -> Iterator[Row]:
@@ -135,7 +135,7 @@ class Training:
     def loss(self, outputs: Outputs, sample: Sample) -> dict[str, Tensor]:
         """Return scalars by name. "loss" is what backward starts from; all enter the history.
 
-        A name that ends in "loss" says that the training must stop where it is not finite.
+        The training stops where a value whose name ends in "loss" is not finite.
         """
         log_probs, logits = outputs[:2]
         combined = total_loss(

@@ -1,14 +1,10 @@
 """The random affine map: what each draw does to an image, and that it is torch's own map."""
 
-import math
-
 import pytest
 import torch
-import torch.nn.functional as F
 from torchvision.transforms import v2
 
 from mnist_adder import RandomAffine
-from mnist_adder.augment import affine_grid
 
 
 @pytest.fixture
@@ -27,13 +23,6 @@ def test_no_range_changes_nothing(few):
     moved = RandomAffine()(images)
     assert moved.dtype == torch.float32
     torch.testing.assert_close(moved, images.float(), rtol=0, atol=0.05)
-
-
-@pytest.mark.parametrize("size", [(28, 28), (28, 56), (5, 3)])
-def test_the_grid_is_that_of_affine_grid(size):
-    maps = torch.randn(4, 2, 3)
-    expected = F.affine_grid(maps, [4, 1, *size], align_corners=False)
-    torch.testing.assert_close(affine_grid(maps, *size), expected, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("draw", [0.0, 0.75])
@@ -66,21 +55,6 @@ def test_a_wide_image_is_turned_and_not_sheared(few, draws):
     torch.testing.assert_close(turned, expected, rtol=0, atol=0.1)
 
 
-def test_each_image_has_a_map_of_its_own(few):
-    torch.manual_seed(0)
-    image = few.train.images[:1, None].repeat(8, 1, 1, 1)
-    moved = RandomAffine(12, 0.07, 0.12, 7)(image)
-    assert len(moved.flatten(1).unique(dim=0)) == 8
-    assert moved.min() >= 0
-    assert moved.max() <= 255.01
-
-
-def test_paper_comes_in_from_outside(draws):
-    draws([0.5, 1.0, 0.5, 0.5, 0.5])
-    moved = RandomAffine(translate=0.25)(torch.full((1, 1, 28, 28), 255.0))[0, 0]
-    assert (moved < 1).all(0).sum() == 7
-
-
 def test_shear_is_in_degrees_and_keeps_the_middle(draws):
     image = torch.zeros(2, 1, 28, 28)
     image[..., 13:15] = 200
@@ -93,12 +67,12 @@ def test_shear_is_in_degrees_and_keeps_the_middle(draws):
     assert middles[:, 13:15].mean(1).tolist() == pytest.approx([13.5, 13.5], abs=0.1)
 
 
-def test_the_global_seed_repeats_it(few):
-    images = few.train.images[:4, None]
+def test_each_image_has_a_map_of_its_own_and_the_global_seed_repeats_it(few):
+    images = few.train.images[:1, None].repeat(4, 1, 1, 1)
     results = []
     for seed in (1, 1, 2):
         torch.manual_seed(seed)
         results.append(RandomAffine(degrees=30)(images))
     assert torch.equal(results[0], results[1])
     assert not torch.equal(results[0], results[2])
-    assert math.isclose(results[0].sum(), results[2].sum(), rel_tol=0.1)  # the ink is the same
+    assert len(results[0].flatten(1).unique(dim=0)) == 4

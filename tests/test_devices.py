@@ -4,12 +4,9 @@ import platform
 
 import pytest
 import torch
+from helpers import needs_cuda, refusal
 
-from mnist_adder import devices
-from mnist_adder.devices import available_devices, device_name, gpu_check
-from mnist_adder.errors import InputError
-
-needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+from mnist_adder.devices import available_devices, gpu_check
 
 
 def test_gpu_check_reports_seeds_and_returns(capsys):
@@ -33,17 +30,16 @@ def test_auto_takes_the_accelerator_where_there_is_one(present, kinds, monkeypat
     assert gpu_check().type == kinds[0]
 
 
-@pytest.mark.parametrize("device", ["cuda", "mps", "tpu", ""])
+@pytest.mark.parametrize("device", ["cuda", "tpu", ""])
 def test_a_device_that_is_not_there_is_refused(device, monkeypatch):
     monkeypatch.setattr(torch.accelerator, "is_available", lambda: False)
-    with pytest.raises(InputError, match=f"no device '{device}' here: choose auto or cpu"):
-        gpu_check(device=device)
+    message = refusal(gpu_check, device=device)
+    assert f"no device '{device}' here: choose auto or cpu" in message
 
 
 @pytest.mark.parametrize("seed", [-1, 2**63, 0.5, True])
 def test_a_seed_that_torch_does_not_take_is_refused(seed):
-    with pytest.raises(InputError, match="a seed must be a whole number"):
-        gpu_check(seed, "cpu")
+    assert "a seed must be a whole number" in refusal(gpu_check, seed, "cpu")
 
 
 def test_deterministic_kernels():
@@ -58,10 +54,3 @@ def test_deterministic_kernels():
 def test_gpu_check_names_the_gpu(capsys):
     assert gpu_check(0, "cuda").type == "cuda"
     assert torch.cuda.get_device_name() in capsys.readouterr().out
-
-
-@pytest.mark.parametrize(("count", "words"), [(1, "1 thread)"), (4, "4 threads)")])
-def test_the_cpu_is_named_with_its_threads(count, words, monkeypatch):
-    monkeypatch.setattr(torch, "get_num_threads", lambda: count)
-    monkeypatch.setattr(devices, "processor", lambda: "Some CPU")
-    assert device_name(torch.device("cpu")) == f"CPU (Some CPU, {words}"

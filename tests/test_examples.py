@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 import torch.multiprocessing as mp
+from helpers import few_images, forkserver, same
 
 from mnist_adder import (
     RECIPES,
@@ -24,7 +25,6 @@ from mnist_adder import (
     Training,
     evaluate,
     fit,
-    load_data,
     load_pretrained,
     parameter_count,
     plots,
@@ -45,29 +45,14 @@ def loaded(name: str) -> ModuleType:
     return module
 
 
-def no_figures(*_) -> dict:
-    return {}
-
-
-def few_images(train: int = 512, test: int = 100) -> Data:
-    """Return some bundled digits, under another name, for which recipes keep their epochs."""
-    digits = load_data("digits")
-    return Data(
-        "few",
-        Split(digits.train.images[:train], digits.train.digits[:train]),
-        Split(digits.test.images[:test], digits.test.digits[:test]),
-    )
-
-
 @pytest.fixture(scope="module")
 def data() -> Data:
-    return few_images()
+    return few_images(512, 100)
 
 
 @pytest.fixture(autouse=True)
 def short(monkeypatch, tmp_path):
-    """Short recipes with small steps, an empty folder, no window, and runs without figures."""
-    monkeypatch.setattr(plots, "run_figures", no_figures)
+    """Short recipes with small steps, an empty folder, and no window."""
     for name in ("adder", "speedrun"):
         recipe = replace(RECIPES[name], epochs=2, batch_size=32, lr=0.1)
         monkeypatch.setitem(RECIPES, name, recipe)
@@ -171,7 +156,8 @@ def test_bf16(data):
     assert all(p.dtype == torch.float32 for p in training.model.parameters())
 
 
-def test_own_images(data):
+def test_own_images():
+    data = few_images(128, 30)
     training = loaded("own_images").main(data)
     assert training.data.source == "own.npz"
     assert torch.equal(training.data.train.images, data.train.images)
@@ -202,31 +188,25 @@ def test_fine_tune(data):
     assert falls(training.history, "train_sum_loss", to=0.97)
 
 
-def test_export_runs_without_the_package(data):
+def test_export_runs_without_the_package(data, monkeypatch):
     pytest.importorskip("onnxscript")
     runtime = pytest.importorskip("onnxruntime")
     loaded("export").main(data)
     sample = AdderDataset(*data.test)[:5]
-    torch.save([sample.image, sample.number], "inputs.pt")
-    program = (
-        "import sys, torch\n"
-        "network = torch.export.load('adder.pt2').module()\n"
-        "with torch.no_grad():\n    torch.save(network(*torch.load('inputs.pt')), 'outputs.pt')\n"
-        "assert 'mnist_adder' not in sys.modules\n"
-    )
-    subprocess.run([sys.executable, "-c", program], check=True, cwd=Path.cwd())
     inputs = {"image": sample.image.numpy(), "number": sample.number.numpy()}
     with torch.no_grad():
         expected = load_pretrained()(sample.image, sample.number)
-    for outputs in (
-        torch.load("outputs.pt"),
-        runtime.InferenceSession("adder.onnx").run(None, inputs),
-    ):
-        for output, right in zip(outputs, expected, strict=True):
+        for name in [name for name in sys.modules if name.split(".")[0] == "mnist_adder"]:
+            monkeypatch.setitem(sys.modules, name, None)  # it cannot be imported
+        network = torch.export.load("adder.pt2").module()
+        outputs = network(sample.image, sample.number)
+    onnx_outputs = runtime.InferenceSession("adder.onnx").run(None, inputs)
+    for found in (outputs, onnx_outputs):
+        for output, right in zip(found, expected, strict=True):
             np.testing.assert_allclose(output, right, atol=1e-3)
 
 
-def test_dataloader_trains_as_a_script_whose_workers_are_spawned(data):
+def test_dataloader_trains_as_a_script_whose_workers_import_it(data):
     np.savez(
         "few.npz",
         x_train=data.train.images.numpy(),
@@ -235,12 +215,14 @@ def test_dataloader_trains_as_a_script_whose_workers_are_spawned(data):
         y_test=data.test.digits.numpy(),
     )
     text = (EXAMPLES / "dataloader.py").read_text().replace('"auto"', '"few.npz"')
-    start = "    import multiprocessing\n\n    multiprocessing.set_start_method('spawn')\n"
+    start = (
+        "    import multiprocessing\n\n"
+        "    multiprocessing.set_start_method('forkserver')  # as 'spawn', with fewer imports\n"
+        "    multiprocessing.set_forkserver_preload(['mnist_adder'])\n"
+    )
     guard = 'if __name__ == "__main__":\n'
     Path("script.py").write_text(text.replace(guard, guard + start))
-    path = {"PYTHONPATH": str(EXAMPLES.parent)}
-    command = [sys.executable, "script.py"]
-    done = subprocess.run(command, env=os.environ | path, capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "script.py"], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     losses = [float(line.split()[1]) for line in done.stdout.splitlines()[1:]]
     assert len(losses) == 3
@@ -267,10 +249,9 @@ PAIR = replace(RECIPES["adder"], epochs=3, batch_size=64)
 
 def run_part(rank: int, ports: list[int], folders: list[str], kill_in: str) -> None:
     """Be one of the processes; in the folder `kill_in`, rank 0 kills itself after two epochs."""
-    torch.set_num_threads(1)
     os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(WORLD))
     os.environ["MASTER_ADDR"] = "127.0.0.1"
-    plots.run_figures = no_figures
+    plots.run_figures = lambda *_: {}
     example = loaded("distributed")
     train_epoch = example.DistributedTraining.train_epoch
 
@@ -290,7 +271,8 @@ def run_both(folders: list[str], kill_in: str = "") -> None:
     ports = [server.getsockname()[1] for server in sockets]
     for server in sockets:
         server.close()
-    mp.spawn(run_part, (ports, folders, kill_in), nprocs=WORLD)
+    forkserver()
+    mp.start_processes(run_part, (ports, folders, kill_in), WORLD, start_method="forkserver")
 
 
 def test_two_processes_that_are_killed_end_as_if_they_were_not():
@@ -302,8 +284,7 @@ def test_two_processes_that_are_killed_end_as_if_they_were_not():
     again = read_run("killed")
     assert len(whole.history) == 3
     assert falls(whole.history)
-    state = again.model.state_dict()
-    assert all(torch.equal(state[name], value) for name, value in whole.model.state_dict().items())
+    assert same(again.model, whole.model)
 
 
 @pytest.fixture(scope="module")
@@ -339,7 +320,8 @@ def test_the_stuck_network_leaves_its_digit_head_alone(published, data):
     assert not torch.equal(training.model.sum_head[0].weight, sum_head)
 
 
-def test_averaged_weights_are_the_mean_over_the_last_quarter(published, data):
+def test_averaged_weights_are_the_mean_over_the_last_quarter(published):
+    data = few_images(128, 30)
     recipe = replace(published.SHARED_TRUNK, epochs=4)
 
     class Noted(published.AveragedTraining):
@@ -358,12 +340,13 @@ def test_averaged_weights_are_the_mean_over_the_last_quarter(published, data):
     assert metrics["sum_loss"] == training.history[-1]["test_sum_loss"]
 
 
-def test_a_comparison_goes_on_after_an_interruption(published, data, monkeypatch):
+def test_a_comparison_goes_on_after_an_interruption(published, monkeypatch):
     recipes = [
         replace(published.SHARED_TRUNK, epochs=3),
         replace(RECIPES["speedrun"], epochs=1),
     ]
-    data = replace(data, source="mnist")  # the published figures are beside those on MNIST only
+    # The published figures are beside those on MNIST only.
+    data = replace(few_images(128, 30), source="mnist")
     whole = published.compare(recipes, data, seeds=(3, 4), folder="whole", quiet=True)
 
     train_epoch = Training.train_epoch

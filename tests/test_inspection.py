@@ -1,13 +1,14 @@
 """Layer table, receptive fields and graph, against the networks themselves."""
 
+import copy
 import re
 import shutil
 
 import pytest
 import torch
+from helpers import refusal, same
 from torch import nn
 
-from mnist_adder.errors import InputError
 from mnist_adder.inspection import (
     autograd_graph,
     layer_table,
@@ -41,11 +42,11 @@ def test_the_layer_table_counts_every_parameter(network, capsys):
     assert capsys.readouterr().out == ""
 
 
-@pytest.mark.parametrize("precision", [torch.float32, torch.float16, torch.float64])
+@pytest.mark.parametrize("precision", [torch.float32, torch.float16])
 def test_looking_changes_nothing(precision):
     model = AdderNet().to(precision)
     model.cnn[1].eval()
-    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    before = copy.deepcopy(model)
     random = torch.random.get_rng_state()
     layer_table(model)
     autograd_graph(model)
@@ -53,7 +54,7 @@ def test_looking_changes_nothing(precision):
     training = [module for module in model.modules() if not module.training]
     assert training == [model.cnn[1]]
     assert torch.equal(torch.random.get_rng_state(), random)
-    assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
+    assert same(model, before)
     assert not any(module._forward_hooks for module in model.modules())
 
 
@@ -115,8 +116,7 @@ def test_the_receptive_field_table_has_a_line_for_each_layer():
 
 @pytest.mark.parametrize("layer", [nn.Conv2d(1, 1, (3, 5)), nn.AdaptiveAvgPool2d(1)])
 def test_layers_without_one_receptive_field_are_refused(layer):
-    with pytest.raises(InputError, match=type(layer).__name__):
-        receptive_fields(nn.Sequential(layer))
+    assert type(layer).__name__ in refusal(receptive_fields, nn.Sequential(layer))
 
 
 def test_the_graph_names_the_parameters_and_both_outputs():
@@ -142,8 +142,3 @@ def test_save_graph_without_dot(tmp_path, monkeypatch, capsys):
     assert written.read_text().startswith("digraph")
     assert [path.name for path in tmp_path.iterdir()] == ["graph.gv"]
     assert "dot is not installed" in capsys.readouterr().out
-
-
-def test_a_folder_is_no_place_for_a_graph(tmp_path):
-    with pytest.raises(InputError, match="is a folder"):
-        save_graph(AdderNet(), tmp_path)

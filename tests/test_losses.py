@@ -55,26 +55,7 @@ def test_formulas_for_any_outputs(seed, batch, spread, digit_weight, sum_weight,
     assert losses.total.item() == pytest.approx(digit_weight * nll + sum_weight * ce, **close)
 
 
-def test_both_parts_weigh_the_same_unless_told(outputs):
-    losses = total_loss(*outputs)
-    assert losses.total == losses.digit + losses.sum
-
-
-def test_chance_is_the_log_of_the_classes():
-    zeros = torch.zeros(3, dtype=torch.int64)
-    losses = total_loss(torch.zeros(3, 10).log_softmax(1), zeros, torch.zeros(3, 19), zeros)
-    assert losses.digit.item() == pytest.approx(math.log(10))
-    assert losses.sum.item() == pytest.approx(math.log(19))
-
-
-def test_label_smoothing_is_that_of_cross_entropy(outputs):
-    log_probs, digit, logits, sum = outputs
-    losses = total_loss(*outputs, label_smoothing=0.1)
-    torch.testing.assert_close(losses.digit, F.cross_entropy(log_probs, digit, label_smoothing=0.1))
-    torch.testing.assert_close(losses.sum, F.cross_entropy(logits, sum))
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.int64])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.int64])
 def test_a_one_hot_sum_is_its_class(outputs, dtype):
     *others, sum = outputs
     one_hot = torch.eye(19)[sum].to(dtype)
@@ -90,11 +71,11 @@ def test_a_soft_sum_is_the_expected_loss(outputs):
     torch.testing.assert_close(losses.sum, expected)
 
 
-@pytest.mark.parametrize("dtype", [torch.uint8, torch.int16, torch.int32])
-def test_labels_of_any_whole_type(outputs, dtype):
+def test_labels_of_any_whole_type(outputs):
     log_probs, digit, logits, sum = outputs
-    losses = total_loss(log_probs, digit.to(dtype), logits, sum.to(dtype))
+    losses = total_loss(log_probs, digit.to(torch.uint8), logits, sum.to(torch.int32))
     assert losses == total_loss(*outputs)
+    assert losses.total == losses.digit + losses.sum
 
 
 def test_probabilities_are_refused(outputs):

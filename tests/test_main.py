@@ -4,14 +4,11 @@ import functools
 import json
 import os
 import shlex
-import shutil
 import signal
 import subprocess
 import sys
-import threading
-import time
 import warnings
-from contextlib import redirect_stderr, redirect_stdout
+from contextlib import redirect_stdout
 from dataclasses import replace
 from io import StringIO
 from pathlib import Path
@@ -19,39 +16,23 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import PlainNet
+from helpers import CHECKED, PlainNet, first, sign
 
-from mnist_adder import __main__, devices, page, plots, prediction, range_test, runs
+from mnist_adder import __main__, devices, range_test, runs
 from mnist_adder.__main__ import main
-from mnist_adder.data import Data, Split
-from mnist_adder.errors import InputError
-from mnist_adder.prediction import Prediction
 from mnist_adder.recipes import RECIPES
 from mnist_adder.runs import read_run
 from mnist_adder.sources import load_data
 from mnist_adder.training import Training
 
-COMMAND = [sys.executable, "-m", "mnist_adder"]
-PACKAGE = Path(__main__.__file__).parents[1]
-CHECKED = ("config.json", "history.csv", "metrics.json", "model.safetensors")
-ANSWER = Prediction(7, 12, [0.0] * 7 + [0.9, 0.1, 0.0], [0.05] * 12 + [0.4] + [0.0] * 6, None, True)
-
 
 @pytest.fixture(scope="module")
-def small() -> Data:
-    """300 training and 60 test images of the bundled digits."""
-    data = load_data("digits")
-    train = Split(data.train.images[:300], data.train.digits[:300])
-    test = Split(data.test.images[:60], data.test.digits[:60])
-    return Data("digits", train, test)
-
-
-@pytest.fixture(scope="module")
-def file(small, tmp_path_factory) -> str:
-    """Those images as a file .npz."""
-    path = tmp_path_factory.mktemp("file") / "small.npz"
-    arrays = {"x_train": small.train.images, "y_train": small.train.digits}
-    arrays.update(x_test=small.test.images, y_test=small.test.digits)
+def file(digits, tmp_path_factory) -> str:
+    """300 training and 60 test images as a file .npz."""
+    few = first(digits, 300, 60)
+    path = tmp_path_factory.mktemp("file") / "few.npz"
+    arrays = {"x_train": few.train.images, "y_train": few.train.digits}
+    arrays.update(x_test=few.test.images, y_test=few.test.digits)
     np.savez(path, **{name: tensor.numpy() for name, tensor in arrays.items()})
     return str(path)
 
@@ -61,18 +42,6 @@ def short(file) -> list[str]:
     """The beginning of a command that trains for a moment."""
     options = ["--recipe", "speedrun", "--epochs", "2", "--batch-size", "60", "--device", "cpu"]
     return ["train", "--data", file, *options]
-
-
-@pytest.fixture(autouse=True)
-def nothing_drawn(request, monkeypatch):
-    """Drawing takes most of a small run's time, so only the tests that ask for it do it."""
-    if "drawn" not in request.fixturenames:
-        monkeypatch.setattr(plots, "run_figures", lambda *_: {})
-
-
-@pytest.fixture
-def drawn():
-    """Let a test draw."""
 
 
 @pytest.fixture
@@ -95,15 +64,6 @@ def interrupt_in(epoch: int, monkeypatch) -> None:
     monkeypatch.setattr(Training, "train_epoch", train_epoch)
 
 
-@pytest.fixture
-def unfinished(short, tmp_path, monkeypatch) -> Path:
-    """A run of two epochs, of which one is done; its name needs quoting."""
-    with monkeypatch.context() as patch, redirect_stderr(StringIO()):
-        interrupt_in(2, patch)
-        assert main([*short, "--withhold", "20", "--out", str(tmp_path / "my rün")]) == 130
-    return tmp_path / "my rün"
-
-
 def only_line(error: str, kind: str = "error") -> str:
     """Return standard error's only line."""
     assert error.startswith(f"mnist-adder: {kind}: ")
@@ -112,17 +72,10 @@ def only_line(error: str, kind: str = "error") -> str:
     return error
 
 
-def shell(command: str, **environment) -> subprocess.CompletedProcess:
-    """Run a line of the shell, in which OURS is the command."""
-    command = command.replace("OURS", shlex.join(COMMAND))
-    settings = {"shell": True, "capture_output": True, "text": True, "cwd": PACKAGE}
-    return subprocess.run(command, env=os.environ | environment, **settings)
-
-
 # Train, evaluate, go on.
 
 
-def test_train_and_evaluate(file, short, tmp_path, capsys, drawn):
+def test_train_and_evaluate(file, short, tmp_path, capsys, figures):
     out = tmp_path / "run"
     assert main([*short, "--seed", "3", "--withhold", "20", "--out", str(out)]) == 0
     printed, complaint = capsys.readouterr()
@@ -196,11 +149,14 @@ def test_runs_are_numbered_and_auto_falls_back(file, short, tmp_path, monkeypatc
     assert r"BUNDLED DIGITS\nin two lines" in only_line(complaint, "warning")
 
 
-def test_an_interrupted_run_says_how_to_go_on_and_does(short, tmp_path, monkeypatch, capsys):
+def test_an_interrupted_run_says_how_to_go_on_and_does(
+    trained, short, tmp_path, monkeypatch, capsys
+):
     out = tmp_path / "my rün"
+    options = ["--data-dir", "my data", "--withhold", "20", "--seed", "3"]
+    options += ["--recipe", "adder", "--init", str(trained)]  # which is a run of speedrun
     with monkeypatch.context() as patch:
         interrupt_in(2, patch)
-        options = ["--data-dir", "my data", "--withhold", "20", "--seed", "3"]
         assert main([*short, *options, "--out", str(out)]) == 130
     line = only_line(capsys.readouterr().err, "interrupted")
     command = f"python -m mnist_adder train --resume '{out}' --data-dir 'my data' --device cpu"
@@ -212,30 +168,10 @@ def test_an_interrupted_run_says_how_to_go_on_and_does(short, tmp_path, monkeypa
     assert "epoch  2/2" in printed.out and "epoch  1/2" not in printed.out
     assert printed.err == ""
     assert main([*short, *options, "--out", str(tmp_path / "whole")]) == 0
-    ended = read_run(out)
-    whole = read_run(tmp_path / "whole")
-    assert ended.config == whole.config
-    assert (out / "model.safetensors").read_bytes() == (
-        tmp_path / "whole" / "model.safetensors"
-    ).read_bytes()
-    assert main(["train", "--resume", str(out)]) == 2
-    assert "nothing to go on with" in only_line(capsys.readouterr().err)
-
-
-def test_a_run_with_initial_weights_of_another_recipe_is_gone_on_with(
-    trained, short, tmp_path, monkeypatch, capsys
-):
-    out = tmp_path / "tuned"
-    options = ["--recipe", "adder", "--init", str(trained)]  # the run is one of speedrun
-    with monkeypatch.context() as patch:
-        interrupt_in(2, patch)
-        assert main([*short, *options, "--out", str(out)]) == 130
-    command = only_line(capsys.readouterr().err, "interrupted").partition("go on with: ")[2]
-    assert "--device cpu" in command
-    assert main(shlex.split(command)[3:]) == 0
-    assert main([*short, *options, "--out", str(tmp_path / "whole")]) == 0
     for name in ("config.json", "model.safetensors"):
         assert (out / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+    assert main(["train", "--resume", str(out)]) == 2
+    assert "nothing to go on with" in only_line(capsys.readouterr().err)
 
 
 def test_an_interrupt_before_anything_was_begun(short, tmp_path, monkeypatch, capsys):
@@ -248,29 +184,18 @@ def test_an_interrupt_before_anything_was_begun(short, tmp_path, monkeypatch, ca
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize(
-    "options",
-    [
-        ["--seed", "0"],  # the default, which may be another seed than the run's
-        ["--recipe", "adder"],
-        ["--epochs", "3"],
-        ["--lr", "1"],
-        ["--validate"],
-        ["--batch-size", "9"],
-        ["--data", "mnist"],
-        ["--withhold", "3"],
-        ["--any-sum"],
-        ["--init", "x"],
-        ["--out", "elsewhere"],
-    ],
-    ids=lambda options: options[0],
-)
-def test_resume_takes_no_option_that_decides_the_run(options, capsys):
-    assert main(["train", "--resume", "nosuch", *options]) == 2
-    assert f"leave out {options[0]}" in only_line(capsys.readouterr().err)
+def test_resume_takes_no_option_that_decides_the_run(capsys):
+    options = (
+        *("--seed 0", "--recipe adder", "--epochs 3", "--lr 1", "--validate", "--batch-size 9"),
+        *("--data mnist", "--withhold 3", "--any-sum", "--init x", "--out elsewhere"),
+    )
+    for option in options:
+        name, *value = option.split()
+        assert main(["train", "--resume", "nosuch", name, *value]) == 2
+        assert f"leave out {name}" in only_line(capsys.readouterr().err)
 
 
-def test_a_recipe_of_ones_own_goes_on_from_python_only(small, tmp_path, capsys):
+def test_a_recipe_of_ones_own_goes_on_from_python_only(few, tmp_path, capsys):
     for number, (changes, refused) in enumerate(
         [
             ({"name": "mine"}, "has a recipe or a network of your own"),
@@ -279,7 +204,8 @@ def test_a_recipe_of_ones_own_goes_on_from_python_only(small, tmp_path, capsys):
         ]
     ):
         folder = tmp_path / str(number)
-        runs.new_folder(folder, Training(replace(RECIPES["speedrun"], **changes), small))
+        recipe = replace(RECIPES["speedrun"], batch_size=60, **changes)
+        runs.new_folder(folder, Training(recipe, few))
         assert main(["train", "--resume", str(folder)]) == 2
         assert refused in only_line(capsys.readouterr().err)
 
@@ -297,46 +223,10 @@ def test_summary_and_graph(tmp_path, capsys):
 def test_lr_find(file, tmp_path, monkeypatch, capsys):
     quick = functools.partial(range_test.lr_range, steps=20)
     monkeypatch.setattr(range_test, "lr_range", quick)
-    out = str(tmp_path / "rates.png")
-    command = ["lr-find", "--data", file, "--recipe", "speedrun", "--out", out]
-    assert main(command) == 0
+    out = tmp_path / "rates.png"
+    assert main(["lr-find", "--data", file, "--recipe", "speedrun", "--out", str(out)]) == 0
     assert "suggested rate: " in capsys.readouterr().out
-    before = Path(out).read_bytes()
-    assert before.startswith(b"\x89PNG")
-    assert main(command) == 2
-    assert "is there already" in only_line(capsys.readouterr().err)
-    assert Path(out).read_bytes() == before
-
-
-def test_predict(monkeypatch, capsys):
-    def predict(model, picture, number):
-        if "blank" in str(picture):
-            raise InputError(f"{picture}: the image has no ink")
-        return ANSWER
-
-    monkeypatch.setattr(prediction, "predict", predict)
-    assert main(["predict", "a\x1b[31m.png", "b.png", "--number", "5"]) == 0
-    lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == r"a\x1b[31m.png: digit 7 (90.00%), number 5, sum 12 (40.00%)"
-    assert main(["predict", "a.png", "blank\n.png", "--number", "5", "--json"]) == 2
-    printed, complaint = capsys.readouterr()
-    assert r"blank\n.png: the image has no ink" in only_line(complaint)
-    first, second = json.loads(printed)
-    assert (first["digit"], first["sum"], first["image"], first["number"]) == (7, 12, "a.png", 5)
-    assert second == {"image": "blank\n.png", "error": "blank\n.png: the image has no ink"}
-
-
-def test_page(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(
-        page, "write_page", lambda path, model: path.write_text("page"), raising=False
-    )
-    command = ["page", "--out", str(tmp_path / "my.html")]
-    assert main(command) == 0
-    assert str(tmp_path / "my.html") in capsys.readouterr().out
-    (tmp_path / "my.html").write_text("mine")
-    assert main(command) == 2
-    assert "is there already" in only_line(capsys.readouterr().err)
-    assert (tmp_path / "my.html").read_text() == "mine"
+    assert out.read_bytes().startswith(b"\x89PNG")
 
 
 @pytest.mark.parametrize(
@@ -359,12 +249,11 @@ HERE = "--data digits --out OUT"
 BAD = [
     *("", "trian", "train --epoch 3", f"train --recipe nosuch {HERE}", "summary --recipe nosuch"),
     *("train --data nosuch --out OUT", f"train --device nosuch {HERE}"),
-    *(f"train --epochs {count} {HERE}" for count in ("0", "-1", "0.5", HUGE)),
-    *(f"train --lr {rate} {HERE}" for rate in ("-1", "0", "nan", "inf", "fast", HUGE)),
-    *(f"train --batch-size {size} {HERE}" for size in ("0", "1438", HUGE)),
-    *(f"train --seed {seed} {HERE}" for seed in ("-1", "x", HUGE)),
-    *(f"train --validate {fold} {HERE}" for fold in ("12", "-1", HUGE)),
-    *(f"train --withhold {count} {HERE}" for count in ("0", "-1", "90", HUGE)),
+    *(f"train --epochs {count} {HERE}" for count in ("0", "0.5", HUGE)),
+    *(f"train --lr {rate} {HERE}" for rate in ("-1", "nan", "fast", HUGE)),
+    *(f"train --batch-size {size} {HERE}" for size in ("0", "1438")),
+    *(f"train --seed {seed} {HERE}" for seed in ("-1", HUGE)),
+    *(f"train --validate 12 {HERE}", f"train --withhold 0 {HERE}", f"train --withhold 90 {HERE}"),
     *(f"train --init PART {HERE}", "train --data digits --out FILE"),
     *("train --data digits --out FILE/run", "train --data digits --out PART"),
     *("train --data mnist --data-dir FOREIGN --out OUT", "train --data-dir PART --out OUT"),
@@ -380,7 +269,7 @@ BAD = [
 
 
 @pytest.fixture(scope="module")
-def places(small, tmp_path_factory) -> dict[str, Path]:
+def places(few, tmp_path_factory) -> dict[str, Path]:
     """Things that cannot be used, by name, and a run that can."""
     place = tmp_path_factory.mktemp("places")
     (place / "file").write_text("mine")
@@ -399,11 +288,9 @@ def places(small, tmp_path_factory) -> dict[str, Path]:
         labels = np.arange(20) % classes
         arrays = {"x_train": images, "y_train": labels, "x_test": images, "y_test": labels}
         np.savez(place / f"{name}.npz", **arrays)
-    training = Training(replace(RECIPES["speedrun"], epochs=1, batch_size=60), small)
+    training = Training(replace(RECIPES["speedrun"], epochs=1, batch_size=60), few)
     next(iter(training))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(plots, "run_figures", lambda *_: {})
-        runs.save_run(place / "run", training)
+    runs.save_run(place / "run", training)
     found = {name.upper(): place / name for name in ("file", "foreign", "part", "run", "none")}
     return {**found, "COLOUR": place / "colour.npz", "TWELVE": place / "twelve.npz"}
 
@@ -438,13 +325,6 @@ def test_a_config_that_lies_is_refused_or_printed_escaped(trained, change, value
     assert status == 0 if change == "recipe" else only_line(complaint)
     assert all(line.isprintable() for line in printed.splitlines())
     assert change != "recipe" or r"\ud800\n\x1b[31m, " in printed
-
-
-def sign(folder: Path) -> None:
-    """Make a run's checksums right again."""
-    command = ["sha256sum", *CHECKED]
-    sums = subprocess.run(command, cwd=folder, capture_output=True, check=True).stdout
-    (folder / "SHA256SUMS").write_bytes(sums)
 
 
 @pytest.mark.parametrize(
@@ -499,102 +379,78 @@ def test_main_changes_nothing_of_its_process(short, tmp_path, capsys):
         assert state_of_the_process() == state
 
 
-def test_main_runs_in_a_thread_and_with_its_output_redirected(short, tmp_path):
-    printed = StringIO()
-    statuses = []
-    arguments = [*short, "--out", str(tmp_path / "run")]
-    thread = threading.Thread(target=lambda: statuses.append(main(arguments)))
-    with redirect_stdout(printed):
-        thread.start()
-        thread.join()
-    assert statuses == [0]
-    assert "epoch  2/2" in printed.getvalue() and "run folder" in printed.getvalue()
-
-
-def test_what_a_cluster_sets_does_nothing(short, tmp_path, monkeypatch, capsys):
-    for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE"):
-        monkeypatch.setenv(name, "3")
-    monkeypatch.setenv("MASTER_ADDR", "nosuch")
-    assert main([*short, "--out", str(tmp_path / "run")]) == 0
-    assert capsys.readouterr().err == ""
-
-
 # Processes of their own.
 
+# One process imports the package, and forks for each of the others.
+PROCESSES = """
+import gc
+import os
+import signal
+import sys
+import time
+import torch._dynamo  # what torch's optimizers import
+from mnist_adder.__main__ import console
+from mnist_adder.errors import InputError
+from mnist_adder.runs import read_checkpoint
 
-def test_bad_input_ends_the_process_with_2():
-    done = shell("OURS train --recipe nosuch")
-    assert (done.returncode, done.stdout) == (2, "")
-    only_line(done.stderr)
+def start(arguments, output=1):
+    process = os.fork()
+    if not process:
+        os.dup2(output, 1)
+        sys.argv[1:] = arguments
+        console()
+    return process
+
+def end(process):
+    return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+
+def stop(number, folder):
+    process = start([*sys.argv[1:], "--out", folder])
+    while True:
+        try:
+            if len(read_checkpoint(folder)["history"]) >= 2:
+                break
+        except InputError:  # not there yet
+            time.sleep(0.01)
+    os.kill(process, number)
+    return end(process)
+
+gc.freeze()  # the other processes need not look through what was imported
+reader, closed_pipe = os.pipe()
+os.close(reader)
+full_device = os.open("/dev/full", os.O_WRONLY)
+statuses = [
+    end(start(["train", "--recipe", "nosuch"])),
+    end(start(["summary"], full_device)),
+    end(start(["summary"], closed_pipe)),
+    stop(signal.SIGINT, "interrupted"),
+    stop(signal.SIGKILL, "killed"),
+]
+print(*statuses)
+"""
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
-def test_output_to_a_full_device_is_one_line():
-    done = shell("OURS summary > /dev/full")
-    assert done.returncode == 2
-    assert "No space left on device" in only_line(done.stderr)
+def test_how_processes_end_and_a_killed_training_goes_on_bit_for_bit(short, tmp_path, monkeypatch):
+    monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)  # it would hide a flush that fails
+    command = [*short, "--epochs", "20", "--quiet"]
+    done = subprocess.run(
+        [sys.executable, "-c", PROCESSES, *command],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.stdout.split()[-5:] == ["2", "2", "141", "130", str(-signal.SIGKILL)], done.stderr
+    unknown, full, interrupted = done.stderr.splitlines(keepends=True)
+    assert "nosuch" in only_line(unknown)
+    assert "No space left on device" in only_line(full)
+    assert "--resume interrupted" in only_line(interrupted, "interrupted")
 
-
-def test_a_closed_pipe_is_silent_and_a_closed_input_one_line():
-    done = shell("OURS summary | true")
-    assert done.stderr == ""
-    done = shell("OURS predict - --number 3 <&-")
-    assert done.returncode == 2
-    only_line(done.stderr)
-
-
-def test_no_file_of_the_users_folder_is_imported(short, tmp_path):
-    for name in ("opt_einsum.py", "sklearn.py", "notes.py"):
-        (tmp_path / name).write_text("raise SystemExit('imported')")
-    arguments = [*short, "--epochs", "1", "--out", str(tmp_path / "run")]
-    program = f"import sys; from mnist_adder.__main__ import main; sys.exit(main({arguments!r}))"
-    environment = {**os.environ, "PYTHONPATH": str(PACKAGE)}
-    command = [sys.executable, "-P", "-c", program]
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-
-
-def wait_for_epoch(process: subprocess.Popen, folder: Path, epoch: int) -> None:
-    """Wait until a process that trains has kept an epoch."""
-    while True:
-        assert process.poll() is None
-        try:
-            if len(runs.read_checkpoint(folder)["history"]) >= epoch:
-                return
-        except InputError:  # not there yet
-            time.sleep(0.01)
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
-def test_a_process_that_is_interrupted_or_killed_goes_on_bit_for_bit(
-    number, short, tmp_path, capsys
-):
-    command = [*short, "--epochs", "40", "--out"]
     killed = tmp_path / "killed"
-    settings = {"cwd": PACKAGE, "stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
-    process = subprocess.Popen([*COMMAND, *command, str(killed)], text=True, **settings)
-    wait_for_epoch(process, killed, 2)
-    process.send_signal(number)
-    _, complaint = process.communicate()
-    if number == signal.SIGINT:
-        assert process.returncode == 130
-        assert f"--resume {killed}" in only_line(complaint, "interrupted")
     assert not (killed / "SHA256SUMS").exists()
-    assert main(["train", "--resume", str(killed), "--device", "cpu"]) == 0
-    assert main([*command, str(tmp_path / "whole")]) == 0
+    assert main(["train", "--resume", str(killed), "--device", "cpu", "--quiet"]) == 0
+    assert main([*command, "--out", str(tmp_path / "whole")]) == 0
     for name in ("config.json", "model.safetensors"):
         assert (killed / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
     assert sorted(path.name for path in killed.iterdir()) == sorted([*CHECKED, "SHA256SUMS"])
-
-
-@pytest.mark.skipif(not shutil.which("jupyter"), reason="needs Jupyter")
-def test_it_runs_inside_a_notebook(tmp_path):
-    from nbclient import NotebookClient
-    from nbformat.v4 import new_code_cell, new_notebook
-
-    cells = [new_code_cell("%run -m mnist_adder summary")] * 2
-    book = NotebookClient(
-        new_notebook(cells=cells), timeout=120, resources={"metadata": {"path": str(PACKAGE)}}
-    ).execute()
-    for cell in book.cells:
-        assert "Total params" in "".join(output.get("text", "") for output in cell.outputs)

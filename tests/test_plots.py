@@ -68,7 +68,7 @@ def test_figures_draw_and_name_their_source(name):
     assert plots.png(figure).startswith(b"\x89PNG")
 
 
-def test_a_run_has_its_five_figures_which_are_the_same_each_time():
+def test_a_run_has_its_five_figures_which_are_the_same_each_time(figures):
     split = Split(IMAGES, DIGITS)
     data = Data("my source", split, split, target=lambda digit, number: digit * number)
     torch.manual_seed(0)
@@ -80,18 +80,11 @@ def test_a_run_has_its_five_figures_which_are_the_same_each_time():
     evaluation = evaluate(Net(), data)
     pictures = []
     for _ in range(2):
-        figures = plots.run_figures(data, history(2), evaluation, [(1, 2)])
-        pictures.append(plots.png(figures["samples"]))
-    assert list(figures) == ["samples", "curves", "mistakes", "truth_table", "confusion"]
+        drawn = plots.run_figures(data, history(2), evaluation, [(1, 2)])
+        pictures.append(plots.png(drawn["samples"]))
+    assert list(drawn) == ["samples", "curves", "mistakes", "truth_table", "confusion"]
     assert pictures[0] == pictures[1]
-    assert any("my source, test" in text for text in texts(figures["confusion"]))
-
-
-def test_samples_are_titled_with_their_sums():
-    batch = AdderDataset(IMAGES, DIGITS)[:3]
-    shown = texts(plots.sample_grid(batch, "my source"))
-    for digit, number in enumerate(batch.number.argmax(1).tolist()):
-        assert f"{digit}, {number} → {digit + number}" in shown
+    assert any("my source, test" in text for text in texts(drawn["confusion"]))
 
 
 def test_mistakes_show_an_image_once_with_truth_and_answer():
@@ -106,14 +99,6 @@ def test_mistakes_show_an_image_once_with_truth_and_answer():
         assert left < x < right and y < top  # above its picture; y grows downwards
         assert np.array_equal(picture.get_array(), IMAGES[index])
     assert "6 wrong samples, on 3 images" in figure.get_suptitle()
-
-
-def test_mistakes_stop_at_most():
-    wrong = [Mistake(index, 0, 3, 3, 5, 4) for index in range(30)]
-    figure = plots.mistakes(IMAGES, wrong, "my source", most=10)
-    extents = {tuple(picture.get_extent()) for picture in figure.axes[0].get_images()}
-    assert len(extents) == len(figure.axes[0].get_images()) == 10
-    assert "30 images" in figure.get_suptitle()
 
 
 def test_curves_show_both_splits_by_epoch():
@@ -166,14 +151,3 @@ def test_the_range_test_marks_both_rates():
     assert marked == [0.01, 0.1]
     labels = [text.get_text() for text in axes.get_legend().get_texts()]
     assert labels[2:] == ["suggested: 0.01", "the recipe's: 0.1"]
-
-
-def test_a_figure_shows_itself_in_a_script(monkeypatch):
-    from matplotlib import pyplot
-
-    shown = []
-    monkeypatch.setattr(pyplot, "show", lambda: shown.append(pyplot.gcf()))
-    figure = plots.image_grid(IMAGES[:1], ["a"], "nothing")
-    figure.show()
-    assert shown == [figure]
-    pyplot.close(figure)

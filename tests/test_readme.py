@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from helpers import first
 
 import mnist_adder
 from mnist_adder import __main__
@@ -23,12 +24,13 @@ def blocks(language: str) -> list[str]:
 
 
 @pytest.fixture
-def short(monkeypatch, tmp_path):
-    """One epoch on the bundled digits, in an empty folder, whatever the README asks for."""
-    digits = mnist_adder.load_data("digits")
+def short(digits, monkeypatch, tmp_path):
+    """One epoch on few digits, in an empty folder, whatever the README asks for."""
+    few = first(digits, 300, 60)
     recipes = {name: replace(recipe, epochs=1) for name, recipe in mnist_adder.RECIPES.items()}
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(mnist_adder, "load_data", lambda *_: digits)
+    for module in (mnist_adder, __main__):
+        monkeypatch.setattr(module, "load_data", lambda *_, **__: few)
     monkeypatch.setattr(mnist_adder, "RECIPES", recipes)
     monkeypatch.setattr(__main__, "RECIPES", recipes)
 

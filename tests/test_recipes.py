@@ -5,8 +5,9 @@ from dataclasses import FrozenInstanceError, replace
 
 import numpy as np
 import pytest
+from helpers import refusal
 
-from mnist_adder import RECIPES, AdderNet, Epochs, InputError, RandomAffine, Recipe, TwoInputNet
+from mnist_adder import RECIPES, AdderNet, Epochs, RandomAffine, Recipe, TwoInputNet
 
 ADDER = RECIPES["adder"]
 
@@ -18,10 +19,6 @@ def test_our_recipes_are_complete(name):
     assert recipe.about
     assert "\n" not in recipe.about
     assert isinstance(recipe.model(), TwoInputNet)
-
-
-def test_the_sums_only_recipe_uses_no_digit_label():
-    assert (RECIPES["sums-only"].digit_weight, RECIPES["sums-only"].sum_weight) == (0, 1)
 
 
 def test_a_recipe_needs_a_name_a_network_epochs_and_a_rate():
@@ -72,15 +69,14 @@ def test_settings_are_plain_data_that_say_everything():
 @pytest.mark.parametrize(
     ("field", "value"),
     [
-        *(("epochs", value) for value in (0, 1.5, True, "3", None)),
+        *(("epochs", value) for value in (0, 1.5, True, "3")),
         ("epochs", Epochs(mnist=3, digits=0)),
         *(("batch_size", value) for value in (0, 1, 60.5)),
-        *(("lr", value) for value in (0, -1, float("nan"), float("inf"), "1", None)),
+        *(("lr", value) for value in (0, -1, float("nan"), "1")),
         ("schedule", "cosine"),
     ],
 )
 def test_what_cannot_be_used_is_refused_by_name(field, value):
-    with pytest.raises(InputError, match=field) as refusal:
-        replace(ADDER, **{field: value})
-    assert str(getattr(value, "digits", value)) in str(refusal.value)
-    assert "\n" not in str(refusal.value)
+    message = refusal(replace, ADDER, **{field: value})
+    assert field in message
+    assert str(getattr(value, "digits", value)) in message

@@ -14,64 +14,27 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from helpers import CHECKED, PlainNet, TiedNet, first, refusal, same, sign
 from torch import nn
 
 from mnist_adder import plots, runs
-from mnist_adder.data import Data, Split
-from mnist_adder.errors import InputError
+from mnist_adder.data import Data
 from mnist_adder.evaluation import evaluate
 from mnist_adder.files import write
 from mnist_adder.models import AdderNet, QuickNet
 from mnist_adder.recipes import RECIPES
 from mnist_adder.runs import load_pretrained, read_checkpoint, read_run, save_run, train_run
-from mnist_adder.sources import load_data
 from mnist_adder.training import Training, fit
 
 QUICK = replace(RECIPES["speedrun"], epochs=3, batch_size=60)
-CHECKED = ("config.json", "history.csv", "metrics.json", "model.safetensors")
 FIGURES = ("confusion.png", "curves.png", "mistakes.png", "samples.png", "truth_table.png")
+LINEAR = nn.Sequential(nn.Flatten(), nn.Linear(784, 10))
 
 
 @pytest.fixture(scope="module")
-def small() -> Data:
+def small(digits) -> Data:
     """120 training and 60 test images, for what need not learn."""
-    data = load_data("digits")
-    train = Split(data.train.images[:120], data.train.digits[:120])
-    test = Split(data.test.images[:60], data.test.digits[:60])
-    return Data("digits", train, test)
-
-
-@pytest.fixture(autouse=True)
-def no_figures(request, monkeypatch):
-    """Drawing takes most of a small run's time, so only the tests marked for it do it."""
-    if "figures" not in request.fixturenames:
-        monkeypatch.setattr(plots, "run_figures", lambda *_: {})
-
-
-@pytest.fixture
-def figures():
-    """Let a test draw."""
-
-
-class PlainNet(nn.Module):
-    """A network that knows nothing of this package."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.digit = nn.Linear(784, 10)
-        self.sum = nn.Linear(20, 19)
-
-    def forward(self, image, number):
-        log_probs = self.digit(image.flatten(1)).log_softmax(1)
-        return log_probs, self.sum(torch.cat([log_probs.exp(), number], 1))
-
-
-class TiedNet(PlainNet):
-    """Two names for one parameter."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.again = self.digit
+    return first(digits, 120, 60)
 
 
 class Clocked(Training):
@@ -97,20 +60,8 @@ def interrupted(folder: Path, training: Training, epochs: int = 1) -> None:
         train_run(folder, training, quiet=True)
 
 
-def weights(model: nn.Module) -> dict[str, bytes]:
-    return {name: tensor.numpy().tobytes() for name, tensor in model.state_dict().items()}
-
-
 def contents(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir()}
-
-
-def refusal(function, *arguments, **settings) -> str:
-    """Return the one line with which something is refused."""
-    with pytest.raises(InputError) as refused:
-        function(*arguments, **settings)
-    assert "\n" not in str(refused.value)
-    return str(refused.value)
 
 
 @pytest.fixture(scope="module")
@@ -118,18 +69,14 @@ def saved(small, tmp_path_factory):
     """A run of one epoch, with two pairs withheld."""
     folder = tmp_path_factory.mktemp("saved") / "run"
     training = fit(replace(QUICK, epochs=1), small, seed=2, withheld=[(1, 2), (3, 4)], quiet=True)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(plots, "run_figures", lambda *_: {})
-        return save_run(folder, training)
+    return save_run(folder, training)
 
 
 @pytest.fixture(scope="module")
 def whole(small, tmp_path_factory) -> dict[str, bytes]:
     """The files of a training that was not interrupted."""
     folder = tmp_path_factory.mktemp("whole") / "run"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(plots, "run_figures", lambda *_: {})
-        return contents(train_run(folder, Clocked(QUICK, small), quiet=True).folder)
+    return contents(train_run(folder, Clocked(QUICK, small), quiet=True).folder)
 
 
 @pytest.fixture
@@ -145,12 +92,6 @@ def unfinished(small, tmp_path) -> Path:
     return tmp_path / "unfinished"
 
 
-def sign(folder: Path) -> None:
-    """Make the checksums right again."""
-    lines = [f"{hashlib.sha256((folder / n).read_bytes()).hexdigest()}  {n}\n" for n in CHECKED]
-    (folder / "SHA256SUMS").write_text("".join(lines))
-
-
 # Saved and read back.
 
 
@@ -159,22 +100,11 @@ def test_a_run_is_read_back_as_it_was(saved, small):
     assert again.config == saved.config
     assert again.metrics == saved.metrics
     assert again.history == saved.history
-    assert weights(again.model) == weights(saved.model)
+    assert same(again.model, saved.model)
     assert type(again.model) is QuickNet and not again.model.training
     assert again.config["withheld"] == [[1, 2], [3, 4]]
     measured = evaluate(again.model, small).measure(again.config["withheld"])
     assert measured.items() <= again.metrics.items()
-
-
-def test_what_a_run_leaves(small, tmp_path, figures):
-    run = train_run(tmp_path / "run", Training(replace(QUICK, epochs=1), small), quiet=True)
-    assert sorted(contents(run.folder)) == sorted([*CHECKED, *FIGURES, "SHA256SUMS"])
-    for name in FIGURES:
-        assert (run.folder / name).read_bytes().startswith(b"\x89PNG")
-    assert run.metrics["train_seconds"] == run.history[0]["seconds"] > 0
-    assert run.metrics["torch"] == torch.__version__
-    assert str(tmp_path) not in (run.folder / "config.json").read_text()
-    assert (run.folder / "config.json").stat().st_mode & 0o777 == 0o644
 
 
 @pytest.mark.skipif(not shutil.which("sha256sum"), reason="needs sha256sum")
@@ -183,63 +113,23 @@ def test_the_checksums_are_those_of_sha256sum(saved):
     assert subprocess.run(command, cwd=saved.folder).returncode == 0
 
 
-def test_the_config_names_the_data_by_its_content(small, saved):
-    other = Data("digits", small.test, small.train)
-    assert runs.run_config(Training(QUICK, small))["data_sha256"] == saved.config["data_sha256"]
-    assert runs.run_config(Training(QUICK, other))["data_sha256"] != saved.config["data_sha256"]
-
-
-def test_the_weights_in_the_package_can_be_read():
-    model = load_pretrained()
-    assert type(model) is AdderNet and not model.training
-
-
 def test_a_recipe_of_ones_own_with_our_network_is_read_back_without_a_class(small, tmp_path):
     mine = replace(RECIPES["adder"], name="mine", batch_size=60)
     training = Training(mine, small)
     next(iter(training))
     run = save_run(tmp_path / "run", training)
-    assert weights(read_run(tmp_path / "run").model) == weights(run.model)
+    assert same(read_run(tmp_path / "run").model, run.model)
 
 
-@pytest.mark.parametrize("network", [PlainNet, TiedNet])
+@pytest.mark.parametrize("network", [TiedNet, functools.partial(AdderNet, cnn=LINEAR)])
 def test_a_network_of_ones_own_is_read_back_by_its_class(network, small, tmp_path):
     run = train_run(tmp_path / "run", Training(replace(QUICK, model=network), small), quiet=True)
     assert "a network of your own" in refusal(read_run, run.folder)
     again = read_run(run.folder, model=network)
-    assert weights(again.model) == weights(run.model)
+    assert same(again.model, run.model)
     assert "does not hold the weights of this AdderNet" in refusal(
         read_run, run.folder, model=AdderNet
     )
-
-
-def test_tied_weights_stay_tied_when_a_training_goes_on(small, tmp_path):
-    recipe = replace(QUICK, model=TiedNet)
-    interrupted(tmp_path / "run", Clocked(recipe, small))
-    run = train_run(tmp_path / "run", Clocked(recipe, small), resume=True, quiet=True)
-    assert torch.equal(run.model.again.weight, run.model.digit.weight)
-    assert weights(run.model) == weights(fit(recipe, small, quiet=True).model)
-
-
-def test_a_partial_as_a_recipes_model(small, tmp_path):
-    wide = functools.partial(AdderNet, cnn=nn.Sequential(nn.Flatten(), nn.Linear(784, 10)))
-    recipe = replace(QUICK, model=wide, epochs=1)
-    run = train_run(tmp_path / "run", Training(recipe, small), quiet=True)
-    assert "a network of your own" in refusal(read_run, run.folder)
-    assert weights(read_run(run.folder, model=wide).model) == weights(run.model)
-
-
-def test_wrapped_networks_are_saved_under_the_inner_networks_names(small, tmp_path):
-    training = Training(QUICK, small, model=nn.DataParallel(QuickNet()))
-    next(iter(training))
-    save_run(tmp_path / "parallel", training)
-    assert set(read_run(tmp_path / "parallel").model.state_dict()) == set(QuickNet().state_dict())
-    compiled = Training(QUICK, small)
-    next(iter(compiled))
-    compiled.model = torch.compile(compiled.model)  # the first call would compile it
-    compiled.test = dict
-    run = save_run(tmp_path / "compiled", compiled)
-    assert weights(read_run(tmp_path / "compiled").model) == weights(run.model)
 
 
 def test_entries_that_the_user_adds_to_the_history_are_kept(small, tmp_path):
@@ -254,23 +144,23 @@ def test_entries_that_the_user_adds_to_the_history_are_kept(small, tmp_path):
     assert np.isnan(first["place"])
 
 
-def test_a_training_with_other_losses_has_its_figures(small, tmp_path, figures):
+def test_what_a_training_with_other_losses_and_tests_leaves(small, tmp_path, figures):
     class DigitsOnly(Training):
         def loss(self, outputs, sample):
             return {"loss": nn.functional.nll_loss(outputs[0], sample.digit)}
 
-    run = train_run(tmp_path / "run", DigitsOnly(replace(QUICK, epochs=1), small), quiet=True)
-    assert (run.folder / "curves.png").is_file()
-
-
-def test_what_a_subclass_tests_is_in_the_metrics(small, tmp_path):
-    class Parity(Training):
         def test(self):
             return {"parity_accuracy": torch.tensor(0.25), **super().test()}
 
-    run = train_run(tmp_path / "run", Parity(replace(QUICK, epochs=1), small), quiet=True)
+    run = train_run(tmp_path / "run", DigitsOnly(replace(QUICK, epochs=1), small), quiet=True)
+    assert sorted(contents(run.folder)) == sorted([*CHECKED, *FIGURES, "SHA256SUMS"])
+    for name in FIGURES:
+        assert (run.folder / name).read_bytes().startswith(b"\x89PNG")
     assert run.metrics["parity_accuracy"] == 0.25
-    assert run.metrics["joint_accuracy"] == run.history[0]["test_joint_accuracy"]
+    assert run.metrics["train_seconds"] == run.history[0]["seconds"] > 0
+    assert run.metrics["torch"] == torch.__version__
+    assert str(tmp_path) not in (run.folder / "config.json").read_text()
+    assert (run.folder / "config.json").stat().st_mode & 0o777 == 0o644
 
 
 # The folder.
@@ -294,13 +184,6 @@ def test_a_folder_is_a_new_one_or_an_empty_one(small, tmp_path):
     assert contents(tmp_path / "empty") == before
 
 
-def test_a_folder_in_a_file_is_refused(small, tmp_path):
-    (tmp_path / "file").write_text("mine")
-    with pytest.raises(OSError, match="file"):
-        train_run(tmp_path / "file", Training(QUICK, small))
-    assert (tmp_path / "file").read_text() == "mine"
-
-
 @pytest.mark.parametrize("name", ["adder", "../../x", "/etc/x", "a\nb\x1b[31m", ".."])
 def test_numbered_folders_stay_in_runs_whatever_the_recipes_name(
     small, tmp_path, monkeypatch, name
@@ -315,31 +198,12 @@ def test_numbered_folders_stay_in_runs_whatever_the_recipes_name(
     assert [path.name for path in tmp_path.iterdir()] == ["here"]
 
 
-def test_only_one_of_two_trainings_gets_a_folder(small, tmp_path, monkeypatch):
-    """The second one found the folder empty, and then the first one began."""
-    runs.new_folder(tmp_path / "run", Training(QUICK, small))
-    before = contents(tmp_path / "run")
-    with monkeypatch.context() as patch:
-        patch.setattr(Path, "iterdir", lambda folder: iter(()))
-        message = refusal(runs.new_folder, tmp_path / "run", Training(QUICK, small, seed=1))
-    assert "is not empty" in message
-    assert contents(tmp_path / "run") == before
-
-
 def test_what_cannot_be_saved_is_refused_before_there_is_a_folder(small, tmp_path):
-    class Extra(PlainNet):
-        def get_extra_state(self):
-            return {"mine": object()}
-
-        def set_extra_state(self, state):
-            pass
-
     class Odd(PlainNet):
         def __init__(self):
             super().__init__()
             self.register_buffer("odd", torch.zeros(2, dtype=torch.complex128))
 
-    assert "cannot be saved" in refusal(Training, replace(QUICK, model=Extra), small)
     for training in (
         Training(replace(QUICK, model=Odd), small),
         Training(QUICK, replace(small, source=Path("digits"))),
@@ -361,33 +225,28 @@ def test_numpys_numbers_can_be_saved(small, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "recipe",
+    ("changes", "model"),
     [
-        QUICK,
-        replace(RECIPES["adder"], epochs=3, batch_size=60),  # augmented
-        replace(QUICK, fixed_numbers=True, optimizer="Adam", optimizer_options={}, lr=0.01),
+        ({"model": AdderNet, "augment": RECIPES["adder"].augment}, load_pretrained),  # tuned
+        ({"model": TiedNet, "optimizer": "AdamW", "lr": 0.01}, lambda: None),
+        ({"fixed_numbers": True}, lambda: None),
     ],
-    ids=["speedrun", "adder", "Adam"],
+    ids=["fine-tuning", "tied weights and AdamW", "fixed numbers"],
 )
-def test_a_training_goes_on_bit_for_bit(recipe, small, tmp_path):
+def test_a_training_goes_on_bit_for_bit(changes, model, small, tmp_path):
+    recipe = replace(QUICK, **{"optimizer_options": {}, **changes})
     settings = {"seed": 4, "withheld": [(0, 0)]}
-    whole = train_run(tmp_path / "whole", Clocked(recipe, small, **settings), quiet=True)
-    interrupted(tmp_path / "run", Clocked(recipe, small, **settings), epochs=2)
+    whole = Clocked(recipe, small, model=model(), **settings)
+    whole = train_run(tmp_path / "whole", whole, quiet=True)
+    interrupted(tmp_path / "run", Clocked(recipe, small, model=model(), **settings), epochs=2)
     assert [path.name for path in (tmp_path / "run").iterdir()] == ["checkpoint.pt"]
     torch.rand(7)
     training = Clocked(recipe, small, **settings)
     run = train_run(tmp_path / "run", training, resume=True, quiet=True)
     assert len(run.history) == 3
     assert contents(run.folder) == contents(whole.folder)
-
-
-def test_a_fine_tuning_goes_on_from_its_own_weights(small, tmp_path):
-    recipe = replace(QUICK, model=AdderNet)
-    whole = fit(recipe, small, model=load_pretrained(), quiet=True)
-    interrupted(tmp_path / "run", Training(recipe, small, model=load_pretrained()))
-    run = train_run(tmp_path / "run", Training(recipe, small), resume=True, quiet=True)
-    assert weights(run.model) == weights(whole.model)
-    assert run.config["fine_tuned"] is True
+    if recipe.model is TiedNet:
+        assert run.model.again is run.model.digit
 
 
 def test_only_the_same_training_goes_on(unfinished, small):
@@ -409,20 +268,25 @@ def test_only_the_same_training_goes_on(unfinished, small):
     assert contents(unfinished) == before
 
 
-def test_there_must_be_something_to_go_on_with(saved, small, tmp_path):
-    for folder in (saved.folder, tmp_path, tmp_path / "nosuch", None):
-        message = refusal(train_run, folder, Training(QUICK, small), resume=True)
-        assert "nothing to go on with" in message
-
-
 def test_an_unfinished_run_says_so(unfinished, small):
     assert "unfinished run: go on with it" in refusal(read_run, unfinished)
     assert "go on with the run in it" in refusal(train_run, unfinished, Training(QUICK, small))
 
 
-@pytest.mark.parametrize("calls", range(1, 9))
+def test_a_full_disk_at_the_beginning_leaves_an_empty_folder(small, tmp_path, monkeypatch):
+    def fsync(descriptor):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="No space left"):
+        patch.setattr(os, "fsync", fsync)
+        train_run(tmp_path / "run", Training(QUICK, small), quiet=True)
+    assert contents(tmp_path / "run") == {}
+    runs.new_folder(tmp_path / "run", Training(QUICK, small))
+
+
+@pytest.mark.parametrize("calls", [1, 3, 5, 8])
 def test_a_full_disk_loses_nothing_at_any_moment(calls, small, whole, tmp_path, monkeypatch):
-    """The disk is full from the n-th written file on: the first checkpoint, three more, the end."""
+    """The disk is full after some files: the first checkpoint, three more, the end."""
     plain = os.fsync
     left = iter(range(calls))
 
@@ -439,17 +303,6 @@ def test_a_full_disk_loses_nothing_at_any_moment(calls, small, whole, tmp_path, 
     assert len(read_checkpoint(tmp_path / "run")["history"]) == min(calls - 1, 3)
     train_run(tmp_path / "run", Clocked(QUICK, small), resume=True, quiet=True)
     assert contents(tmp_path / "run") == whole
-
-
-def test_a_full_disk_at_the_beginning_leaves_an_empty_folder(small, tmp_path, monkeypatch):
-    def fsync(descriptor):
-        raise OSError(28, "No space left on device")
-
-    with monkeypatch.context() as patch, pytest.raises(OSError, match="No space left"):
-        patch.setattr(os, "fsync", fsync)
-        train_run(tmp_path / "run", Training(QUICK, small), quiet=True)
-    assert contents(tmp_path / "run") == {}
-    runs.new_folder(tmp_path / "run", Training(QUICK, small))
 
 
 def test_a_kill_between_the_checksums_and_the_end_leaves_a_run_that_goes_on(

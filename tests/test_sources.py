@@ -10,19 +10,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from helpers import marked, refusal
 from torchvision.datasets import MNIST
 
-from mnist_adder.data import AdderDataset, Split
-from mnist_adder.errors import InputError
+from mnist_adder.data import AdderDataset
 from mnist_adder.sources import FOLDS, MNIST_SHA256, load_data, mnist_layout
 
 NAMES = list(MNIST_SHA256)
-
-
-def marked(count: int) -> Split:
-    """Return images that can be told apart: every pixel of image i is i."""
-    images = torch.arange(count, dtype=torch.uint8)[:, None, None].expand(-1, 28, 28).clone()
-    return Split(images, torch.arange(count) % 10)
+REASON = "<urlopen error [SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed>"
 
 
 def write_mnist(raw: Path) -> None:
@@ -48,30 +43,23 @@ def folder(tmp_path, monkeypatch) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def unreachable(monkeypatch):
-    """An unreachable network, without its time-outs."""
-    refuse_download(monkeypatch, "<urlopen error [Errno -2] Name or service not known>")
-
-
-def refuse_download(monkeypatch, reason: str) -> None:
+def unreachable(no_download, monkeypatch):
     """Let a download fail as torchvision's do, after half of a file."""
 
     def download(mnist):
         raw = Path(mnist.raw_folder)
         raw.mkdir(parents=True)
         (raw / NAMES[0]).write_bytes(b"half")
-        raise RuntimeError(f"Error downloading {NAMES[0]}.gz:\nTried https://x/, got:\n{reason}\n")
+        raise RuntimeError(f"Error downloading {NAMES[0]}.gz:\nTried https://x/, got:\n{REASON}\n")
 
     monkeypatch.setattr(MNIST, "download", download)
 
 
-def refusal(*arguments, **settings) -> str:
-    """Return the one line with which `load_data` refuses."""
-    with warnings.catch_warnings(), pytest.raises(InputError) as refused:
-        warnings.simplefilter("error")  # no change to another source either
-        load_data(*arguments, **settings)
-    assert "\n" not in str(refused.value)
-    return str(refused.value)
+def refused(*arguments, **settings) -> str:
+    """Return the one line with which `load_data` refuses, and does not take another source."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        return refusal(load_data, *arguments, **settings)
 
 
 # MNIST.
@@ -107,75 +95,34 @@ def test_packed_files_are_read_as_they_are(folder, packed):
     assert sorted(raw.iterdir()) == names  # nothing is unpacked
 
 
-def test_a_packed_file_is_unpacked_no_further_than_mnists_size(folder, monkeypatch):
-    path = folder / "MNIST" / "raw" / NAMES[0]
-    content = path.read_bytes()
-    path.unlink()
-    with gzip.open(f"{path}.gz", "wb", compresslevel=1) as bomb:
-        for _ in range(60):
-            bomb.write(bytes(1_000_000))
-    read = []
-    plain = gzip.GzipFile.read
-
-    def counted(file, size=-1):
-        read.append(len(plain(file, size)))
-        return content
-
-    monkeypatch.setattr(gzip.GzipFile, "read", counted)
-    load_data("mnist", folder)
-    assert read == [47_040_017]
-
-
 @pytest.mark.parametrize("source", ["mnist", "auto"])
-@pytest.mark.parametrize("damage", ["truncated", "empty", "foreign", "packed"])
+@pytest.mark.parametrize("damage", ["truncated", "empty", "foreign", "packed", "missing"])
 @pytest.mark.parametrize("name", [NAMES[0], NAMES[3]])
 def test_damaged_files_are_an_error(folder, source, damage, name):
     path = folder / "MNIST" / "raw" / name
     content = path.read_bytes()
+    path.unlink()
     if damage == "packed":
-        path.unlink()
         path.with_name(f"{name}.gz").write_bytes(gzip.compress(content)[:-9])
-    else:
+    elif damage != "missing":
         damaged = {"truncated": content[:-1], "empty": b"", "foreign": bytes(len(content))}
         path.write_bytes(damaged[damage])
-    assert name in refusal(source, folder)
+    assert name in refused(source, folder)
 
 
-@pytest.mark.parametrize("source", ["mnist", "auto"])
-def test_a_missing_file_among_others_is_an_error(folder, source):
-    (folder / "MNIST" / "raw" / NAMES[2]).unlink()
-    assert f"lacks {NAMES[2]}" in refusal(source, folder)
-
-
-@pytest.mark.parametrize(
-    "reason",
-    [
-        "HTTP Error 403: Forbidden",
-        "<urlopen error [SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed>",
-    ],
-)
-def test_a_failed_download_says_why_and_what_is_expected_where(tmp_path, monkeypatch, reason):
-    refuse_download(monkeypatch, reason)
-    message = refusal("mnist", tmp_path / "new")
-    for part in (reason, str(tmp_path / "new" / "MNIST" / "raw"), *NAMES, "train-images.idx3"):
+def test_a_failed_download_says_why_and_what_is_expected_where(tmp_path):
+    message = refused("mnist", tmp_path / "new")
+    for part in (REASON, str(tmp_path / "new" / "MNIST" / "raw"), *NAMES, "train-images.idx3"):
         assert part in message
     assert [path for path in tmp_path.rglob("*") if not path.is_dir()] == []
 
 
-@pytest.mark.parametrize("error", [OSError(30, "Read-only file system"), PermissionError(13, "No")])
-def test_a_folder_that_cannot_be_written_to_is_said(tmp_path, monkeypatch, error):
+def test_a_folder_that_cannot_be_written_to_is_said(tmp_path, monkeypatch):
     def refuse(*_, **__):
-        raise error
+        raise OSError(30, "Read-only file system")
 
     monkeypatch.setattr(Path, "mkdir", refuse)
-    assert error.strerror in refusal("mnist", tmp_path / "new")
-
-
-def test_a_flat_folder_gets_the_names_that_are_expected(folder):
-    raw = folder / "MNIST" / "raw"
-    message = refusal("mnist", raw)
-    assert str(raw / "MNIST" / "raw") in message
-    assert all(name in message for name in NAMES)
+    assert "Read-only file system" in refused("mnist", tmp_path / "new")
 
 
 def test_a_download_fills_a_missing_folder(folder, tmp_path, monkeypatch):
@@ -212,11 +159,7 @@ def test_the_folds_cover_the_training_set_without_overlap(folder):
 
 @pytest.mark.parametrize("fold", [-1, FOLDS, "x"])
 def test_a_fold_that_is_not_there(fold):
-    assert "choose one of 0…11" in refusal("digits", validate=fold)
-
-
-def test_an_unknown_source():
-    assert "choose auto, mnist, digits or a file .npz" in refusal("emnist")
+    assert "choose one of 0…11" in refused("digits", validate=fold)
 
 
 # The bundled digits.
@@ -250,12 +193,6 @@ def test_the_layout_is_mnists(height, width):
         assert centre == pytest.approx(14, abs=0.51)
 
 
-def test_the_layout_keeps_lopsided_ink_inside():
-    scan = torch.full((20, 20), 0.01)
-    scan[0, 0] = 1
-    assert (mnist_layout(scan) > 0).sum() == 400
-
-
 # Files of one's own.
 
 ARRAYS = {
@@ -284,15 +221,6 @@ def test_a_small_set_has_all_twelve_folds(tmp_path):
     assert sorted(sizes) == [2] * 11 + [3]
 
 
-def test_a_file_with_more_classes_and_colours(tmp_path):
-    images = np.zeros((30, 3, 32, 32), np.uint8)
-    labels = np.arange(30) % 15
-    np.savez(tmp_path / "a.npz", x_train=images, y_train=labels, x_test=images, y_test=labels)
-    data = load_data(tmp_path / "a.npz")
-    assert (data.digit_classes, data.sum_classes) == (15, 24)
-    assert data.train.images.shape == (30, 3, 32, 32)
-
-
 class Evil:
     def __reduce__(self):
         return Path.touch, (Path("evil"),)
@@ -315,12 +243,12 @@ def test_arrays_that_cannot_be_used_are_refused(tmp_path, monkeypatch, change):
     monkeypatch.chdir(tmp_path)
     arrays = {name: array for name, array in {**ARRAYS, **change}.items() if array is not None}
     np.savez(tmp_path / "a.npz", **arrays)
-    assert "a.npz cannot be read, it needs x_train, y_train" in refusal(tmp_path / "a.npz")
+    assert "a.npz cannot be read, it needs x_train, y_train" in refused(tmp_path / "a.npz")
     assert [path.name for path in tmp_path.iterdir()] == ["a.npz"]
 
 
 @pytest.mark.parametrize("content", [b"", b"PK\3\4", b"\x93NUMPY", b"\x80\4N.", b"text"])
 def test_files_of_other_kinds_are_refused(tmp_path, content):
     (tmp_path / "a.npz").write_bytes(content)
-    assert "cannot be read" in refusal(tmp_path / "a.npz")
-    assert "there is no file" in refusal(tmp_path / "b.npz")
+    assert "cannot be read" in refused(tmp_path / "a.npz")
+    assert "there is no file" in refused(tmp_path / "b.npz")

@@ -32,6 +32,7 @@ AdderNet(cnns=3)
 CONFIG = """\
 [mypy]
 follow_imports = silent
+incremental = False
 
 [mypy-torch.*,torchvision.*,numpy.*,scipy.*,sklearn.*,matplotlib.*,PIL.*,tqdm.*,safetensors.*]
 follow_imports = skip

@@ -50,7 +50,9 @@ def main(arguments: list[str] | None = None) -> int:
         complain("interrupted", str(interrupt) or "nothing was begun")
         return 130
     finally:
-        torch.use_deterministic_algorithms(deterministic)
+        # To set it takes seconds, also where nothing changes: torch imports its compiler.
+        if torch.are_deterministic_algorithms_enabled() != deterministic:
+            torch.use_deterministic_algorithms(deterministic)
     return 2
 
 
@@ -223,7 +225,10 @@ COMMANDS = {
 
 def console() -> None:
     """Run as a program of its own; end quietly where the reader of the output has gone."""
-    status = main()
+    try:
+        status = main()
+    except SystemExit as end:  # of --help and --version
+        status = end.code
     try:
         print(end="", flush=True)
     except OSError:

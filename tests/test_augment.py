@@ -55,6 +55,12 @@ def test_a_wide_image_is_turned_and_not_sheared(few, draws):
     torch.testing.assert_close(turned, expected, rtol=0, atol=0.1)
 
 
+def test_paper_comes_in_from_outside(draws):
+    draws([0.5, 1.0, 0.5, 0.5, 0.5])
+    moved = RandomAffine(translate=0.25)(torch.full((1, 1, 28, 28), 255.0))[0, 0]
+    assert (moved < 1).all(0).sum() == 7
+
+
 def test_shear_is_in_degrees_and_keeps_the_middle(draws):
     image = torch.zeros(2, 1, 28, 28)
     image[..., 13:15] = 200

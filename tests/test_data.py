@@ -1,5 +1,7 @@
 """The data set: values, shapes, indices, workers, withheld pairs, other operations and sizes."""
 
+import multiprocessing
+
 import numpy as np
 import pytest
 import torch
@@ -146,18 +148,22 @@ def test_a_stock_data_loader_gives_batches_of_samples():
     assert sorted(mark for sample in samples for mark in marks(sample)) == list(range(100))
 
 
+def numbers_of_two_epochs(method) -> list[tuple[int, ...]]:
+    """Return the numbers of each batch, which two workers serve."""
+    torch.manual_seed(3)
+    dataset = AdderDataset(torch.zeros(120, 28, 28).byte(), torch.zeros(120).long())
+    options = {"persistent_workers": True, "multiprocessing_context": method}
+    loader = DataLoader(dataset, 30, num_workers=2, **options)
+    batches = [batch.number.argmax(1) for _ in range(2) for batch in loader]
+    return [tuple(numbers.tolist()) for numbers in batches]
+
+
 def test_each_worker_draws_numbers_of_its_own_however_it_is_started():
-    for method in ("fork", forkserver()):
-        served = []
-        for _ in range(2):
-            torch.manual_seed(3)
-            dataset = AdderDataset(torch.zeros(120, 28, 28).byte(), torch.zeros(120).long())
-            options = {"persistent_workers": True, "multiprocessing_context": method}
-            loader = DataLoader(dataset, 30, num_workers=2, **options)
-            epochs = [batch.number.argmax(1) for _ in range(2) for batch in loader]
-            served.append([tuple(numbers.tolist()) for numbers in epochs])
-        assert len(set(served[0])) == 8, "two workers or two epochs got the same numbers"
-        assert served[0] == served[1]
+    forkserver()
+    for method in multiprocessing.get_all_start_methods():
+        numbers = numbers_of_two_epochs(method)
+        assert len(set(numbers)) == 8, f"{method}: two workers or two epochs got the same numbers"
+    assert numbers_of_two_epochs(method) == numbers
 
 
 def test_the_loader_serves_an_image_at_most_once_an_epoch_and_shuffles():

@@ -423,6 +423,7 @@ statuses = [
     end(start(["train", "--recipe", "nosuch"])),
     end(start(["summary"], full_device)),
     end(start(["summary"], closed_pipe)),
+    end(start(["train", "--help"], closed_pipe)),
     stop(signal.SIGINT, "interrupted"),
     stop(signal.SIGKILL, "killed"),
 ]
@@ -441,7 +442,8 @@ def test_how_processes_end_and_a_killed_training_goes_on_bit_for_bit(short, tmp_
         text=True,
         timeout=300,
     )
-    assert done.stdout.split()[-5:] == ["2", "2", "141", "130", str(-signal.SIGKILL)], done.stderr
+    statuses = ["2", "2", "141", "0", "130", str(-signal.SIGKILL)]
+    assert done.stdout.split()[-6:] == statuses, done.stderr
     unknown, full, interrupted = done.stderr.splitlines(keepends=True)
     assert "nosuch" in only_line(unknown)
     assert "No space left on device" in only_line(full)

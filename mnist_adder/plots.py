@@ -423,5 +423,5 @@ def finding_steps(page: Any, digits: Sequence[Any], thrown: Any, pixels: Any = N
     figure.axes[0].imshow(page, cmap="gray", vmin=0, vmax=1)
     figure.axes[1].imshow(found)
     if pixels is not None:
-        figure.axes[2].imshow(pixels, cmap="gray_r", vmin=0, vmax=255)
+        figure.axes[2].imshow(np.asarray(pixels), cmap="gray_r", vmin=0, vmax=255)
     return figure

@@ -34,7 +34,7 @@ comparison: $(VENV)/.tested  ## train all recipes, several seeds each (hours; it
 withheld: $(VENV)/.tested  ## withhold pairs: who adds, and who remembers? (hours; it can be interrupted)
 	$(BIN)/python benchmarks/trainings.py withheld
 
-bench: $(VENV)/.tested  ## time ours against the published loops (an hour)
+bench: $(VENV)/.tested  ## time ours against a published loop (half an hour)
 	$(BIN)/python benchmarks/bench.py $(OPTIONS)
 
 page: $(VENV)/.tested  ## build page/index.html; OPTIONS=--train trains its networks anew first

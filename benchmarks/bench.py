@@ -1,4 +1,4 @@
-"""Time our training against the published loops, in turn, on this machine: `make bench`.
+"""Time our training against a published loop, in turn, on this machine: `make bench`.
 
 The rows of a section in ``results/bench.csv`` are replaced when it is done, so that an interrupted
 bench keeps what it has. README.md, beside this file, says how each section measures.

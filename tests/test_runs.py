@@ -184,6 +184,17 @@ def test_a_folder_is_a_new_one_or_an_empty_one(small, tmp_path):
     assert contents(tmp_path / "empty") == before
 
 
+def test_only_one_of_two_trainings_gets_a_folder(small, tmp_path, monkeypatch):
+    """The second one found the folder empty, and then the first one began."""
+    runs.new_folder(tmp_path / "run", Training(QUICK, small))
+    before = contents(tmp_path / "run")
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "iterdir", lambda folder: iter(()))
+        message = refusal(runs.new_folder, tmp_path / "run", Training(QUICK, small, seed=1))
+    assert "is not empty" in message
+    assert contents(tmp_path / "run") == before
+
+
 @pytest.mark.parametrize("name", ["adder", "../../x", "/etc/x", "a\nb\x1b[31m", ".."])
 def test_numbered_folders_stay_in_runs_whatever_the_recipes_name(
     small, tmp_path, monkeypatch, name

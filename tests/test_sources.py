@@ -125,6 +125,13 @@ def test_a_folder_that_cannot_be_written_to_is_said(tmp_path, monkeypatch):
     assert "Read-only file system" in refused("mnist", tmp_path / "new")
 
 
+def test_a_flat_folder_gets_the_names_that_are_expected(folder):
+    raw = folder / "MNIST" / "raw"
+    message = refused("mnist", raw)
+    assert str(raw / "MNIST" / "raw") in message
+    assert all(name in message for name in NAMES)
+
+
 def test_a_download_fills_a_missing_folder(folder, tmp_path, monkeypatch):
     source = folder / "MNIST" / "raw"
     monkeypatch.setattr(MNIST, "download", lambda mnist: shutil.copytree(source, mnist.raw_folder))
@@ -212,6 +219,15 @@ def test_a_file_of_ones_own(tmp_path, monkeypatch, place):
     assert torch.equal(data.test.digits, marked(12).digits)
     assert (data.digit_classes, data.sum_classes) == (10, 19)
     assert len(load_data(place.format(tmp_path), validate=2).train.digits) == 44
+
+
+def test_a_file_with_more_classes_and_colours(tmp_path):
+    images = np.zeros((30, 3, 32, 32), np.uint8)
+    labels = np.arange(30) % 15
+    np.savez(tmp_path / "a.npz", x_train=images, y_train=labels, x_test=images, y_test=labels)
+    data = load_data(tmp_path / "a.npz")
+    assert (data.digit_classes, data.sum_classes) == (15, 24)
+    assert data.train.images.shape == (30, 3, 32, 32)
 
 
 def test_a_small_set_has_all_twelve_folds(tmp_path):

@@ -6,7 +6,8 @@ import pytest
 import torch
 from helpers import needs_cuda, refusal
 
-from mnist_adder.devices import available_devices, gpu_check
+from mnist_adder import devices
+from mnist_adder.devices import available_devices, device_name, gpu_check
 
 
 def test_gpu_check_reports_seeds_and_returns(capsys):
@@ -54,3 +55,10 @@ def test_deterministic_kernels():
 def test_gpu_check_names_the_gpu(capsys):
     assert gpu_check(0, "cuda").type == "cuda"
     assert torch.cuda.get_device_name() in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("count", "words"), [(1, "1 thread)"), (4, "4 threads)")])
+def test_the_cpu_is_named_with_its_threads(count, words, monkeypatch):
+    monkeypatch.setattr(torch, "get_num_threads", lambda: count)
+    monkeypatch.setattr(devices, "processor", lambda: "Some CPU")
+    assert device_name(torch.device("cpu")) == f"CPU (Some CPU, {words}"

@@ -128,6 +128,11 @@ def test_the_number_line_adds_exactly_with_steps_of_1():
     assert torch.equal(adder(read, torch.eye(10)[number]).argmax(1), digit + number)
 
 
+def test_the_number_line_first_expects_every_sum_in_the_middle():
+    log_probs = torch.randn(10, 10).log_softmax(1)
+    assert NumberLine()(log_probs, torch.eye(10)).argmax(1).sub(9).abs().max() <= 1
+
+
 # The exact adder.
 
 

@@ -101,6 +101,14 @@ def test_mistakes_show_an_image_once_with_truth_and_answer():
     assert "6 wrong samples, on 3 images" in figure.get_suptitle()
 
 
+def test_mistakes_stop_at_most():
+    wrong = [Mistake(index, 0, 3, 3, 5, 4) for index in range(30)]
+    figure = plots.mistakes(IMAGES, wrong, "my source", most=10)
+    extents = {tuple(picture.get_extent()) for picture in figure.axes[0].get_images()}
+    assert len(extents) == len(figure.axes[0].get_images()) == 10
+    assert "30 images" in figure.get_suptitle()
+
+
 def test_curves_show_both_splits_by_epoch():
     losses, accuracies, rates = FIGURES["curves"]().axes
     labels = {line.get_label() for line in losses.lines}

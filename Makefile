@@ -20,8 +20,6 @@ notebook: $(VENV)/.tested  ## run the notebooks from top to bottom and keep thei
 
 figures: $(VENV)/.tested runs/readme/SHA256SUMS  ## the README's tables, and its figures in images/
 	cp $(foreach name,curves mistakes samples truth_table,runs/readme/$(name).png) images
-	$(BIN)/python -c 'from mnist_adder import plots; \
-		open("images/architecture.png", "wb").write(plots.png(plots.architecture()))'
 	$(BIN)/python benchmarks/page_picture.py images/page.png
 	$(BIN)/python benchmarks/tables.py
 

@@ -252,56 +252,6 @@ def lr_range(
 
 
 @rc_context(STYLE)
-def architecture() -> Figure:
-    """Draw the network and its loss: what goes in, what comes out, where the inputs meet."""
-    figure = Figure(figsize=(12, 3.6))
-    axes = figure.subplots()
-    axes.axis("off")
-    axes.set(xlim=(-0.7, 8.75), ylim=(-0.62, 1.5))
-    boxes = {
-        "image": (0, 1, "image\n[B, 1, 28, 28]", "white"),
-        "cnn": (1.45, 1, "CNN\nreads the digit", "#CFE5F3"),
-        "log_probs": (3, 1, "log_probs\n[B, 10]", "white"),
-        "digit loss": (7, 1, "digit's loss\nNLL", "#FBE3CF"),
-        "number": (0, 0, "number, one-hot\n[B, 10]", "white"),
-        "joined": (3, 0, "concatenated\n[B, 20]", "white"),
-        "adder": (4.45, 0, "adder\nan MLP", "#CFE5F3"),
-        "logits": (5.7, 0, "logits\n[B, 19]", "white"),
-        "sum loss": (7, 0, "sum's loss\ncross-entropy", "#FBE3CF"),
-        "total": (8.3, 0.5, "total\nloss", "#FBE3CF"),
-    }
-    drawn = {}
-    for name, (x, y, text, colour) in boxes.items():
-        style = {"boxstyle": "round,pad=0.5", "facecolor": colour}
-        drawn[name] = axes.text(x, y, text, **CENTRED, bbox=style, fontsize=10)
-    arrows = (
-        ("image", "cnn"),
-        ("cnn", "log_probs"),
-        ("log_probs", "digit loss"),
-        ("log_probs", "joined"),
-        ("number", "joined"),
-        ("joined", "adder"),
-        ("adder", "logits"),
-        ("logits", "sum loss"),
-        ("digit loss", "total"),
-        ("sum loss", "total"),
-    )
-    for tail, head in arrows:
-        ends = {
-            "arrowstyle": "-|>",
-            "facecolor": "black",
-            "patchA": drawn[tail].get_bbox_patch(),
-            "patchB": drawn[head].get_bbox_patch(),
-        }
-        axes.annotate("", boxes[head][:2], boxes[tail][:2], arrowprops=ends)
-    axes.text(3.08, 0.52, "the ten probabilities,\nsharpened", va="center", fontsize=10)
-    axes.text(5, 1.07, "first output: which digit?", ha="center", color=BLUE, fontsize=11)
-    axes.text(5.7, -0.42, "second output: which sum?", ha="center", color=BLUE, fontsize=11)
-    axes.text(1.4, 1.42, "two inputs, two outputs; blue boxes hold the parameters", va="center")
-    return figure
-
-
-@rc_context(STYLE)
 def sample_path(image: Any, probs: Any, sharp: Any, number: Any, sums: Any) -> Figure:
     """Draw one sample on its way through the network, with its real numbers.
 

@@ -26,7 +26,7 @@ import torch
 from mnist_adder import Recipe, fit, gpu_check, load_data
 from mnist_adder.devices import device_name
 from mnist_adder.errors import InputError
-from mnist_adder.recipes import describe
+from mnist_adder.files import describe
 from mnist_adder.sources import FOLDS
 from store import Row, read_table, write_table
 

@@ -2,12 +2,12 @@
 
 __version__ = "0.3.0"
 
-from .augment import RandomAffine
+from .augment import RandomAffine, RandomElastic
 from .data import AdderDataset, Data, Loader, Sample, Split
 from .devices import gpu_check
 from .errors import InputError
 from .evaluation import Evaluation, evaluate
-from .inspection import autograd_graph, layer_table, receptive_field_table, save_graph
+from .inspection import autograd_graph, layer_table, save_graph
 from .losses import total_loss
 from .models import (
     AdderMLP,
@@ -18,6 +18,7 @@ from .models import (
     NumberLine,
     NumberLineNet,
     TwoInputNet,
+    WideNet,
     parameter_count,
 )
 from .prediction import Prediction, predict, read_image, to_mnist
@@ -45,12 +46,14 @@ __all__ = [
     "NumberLineNet",
     "Prediction",
     "RandomAffine",
+    "RandomElastic",
     "Recipe",
     "Run",
     "Sample",
     "Split",
     "Training",
     "TwoInputNet",
+    "WideNet",
     "autograd_graph",
     "evaluate",
     "fit",
@@ -64,7 +67,6 @@ __all__ = [
     "predict",
     "read_image",
     "read_run",
-    "receptive_field_table",
     "save_graph",
     "save_run",
     "to_mnist",

@@ -174,8 +174,6 @@ def lr_find(options: argparse.Namespace) -> None:
 def summary(options: argparse.Namespace) -> None:
     model = RECIPES[options.recipe].model()
     print(inspection.layer_table(model))
-    print("\nReceptive field of the CNN (pixels along one side of the 28x28 image)")
-    print(inspection.receptive_field_table(model.cnn))
     if options.graph:
         print(f"\nautograd graph: {one_line(inspection.save_graph(model, options.graph))}")
 

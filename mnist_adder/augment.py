@@ -1,4 +1,4 @@
-"""Random affine maps, which make new training images of old ones, a batch at a time."""
+"""Random maps, affine and elastic, which make new training images of old ones, by the batch."""
 
 import functools
 import math
@@ -24,14 +24,18 @@ class RandomAffine:
 
     def __call__(self, images: Tensor) -> Tensor:
         """Return the images ``[B, C, H, W]`` mapped, as floats of the same shape and range."""
+        grid = self.draw_grid(images)  # [B, H, W, 2]
+        return F.grid_sample(images.to(grid.dtype), grid, align_corners=False)
+
+    def draw_grid(self, images: Tensor) -> Tensor:
+        """Return the point of its image that each new pixel is taken from, [B, H, W, 2]."""
         height, width = images.shape[2:]
         maps = self.draw_maps(len(images), images.device)  # [B, 2, 3]
         # The grid counts both sides from −1 to 1. In an image that is not square, the two units
-        # differ, so the factors that mix x and y are converted.
+        # differ, so the factors that mix x and y are converted. (MNIST is square.)
         maps[:, 0, 1] *= height / width
         maps[:, 1, 0] *= width / height
-        grid = affine_grid(maps, height, width)  # [B, H, W, 2]
-        return F.grid_sample(images.to(grid.dtype), grid, align_corners=False)
+        return affine_grid(maps, height, width)
 
     def draw_maps(self, count: int, device: torch.device) -> Tensor:
         """Return random maps, float32 [count, 2, 3]: for each new pixel, where it was before."""
@@ -51,6 +55,27 @@ class RandomAffine:
         return torch.stack([row_x, row_y], 1)
 
 
+@dataclass(frozen=True)
+class RandomElastic(RandomAffine):
+    """Stretch and squeeze each image like rubber, besides an affine map.
+
+    The 5×5 points of a coarse grid move at random, and the pixels between them smoothly with them
+    (Simard et al. 2003, "Best practices for convolutional neural networks applied to visual
+    document analysis", has a finer field).
+    """
+
+    distortion: float = 0.35  # the standard deviation of a point's move along each axis, in pixels
+
+    def draw_grid(self, images: Tensor) -> Tensor:
+        height, width = images.shape[2:]
+        moves = torch.randn(len(images), 2, 5, 5, device=images.device)
+        moves = F.interpolate(moves, (height, width), mode="bicubic", align_corners=True)
+        moves *= 2 * self.distortion  # twice, because the grid counts each side as 2
+        moves[:, 0] /= width
+        moves[:, 1] /= height
+        return super().draw_grid(images) + moves.permute(0, 2, 3, 1)
+
+
 def affine_grid(maps: Tensor, height: int, width: int) -> Tensor:
     """Return the point of the image that each pixel is taken from: maps [B, 2, 3] to [B, H, W, 2].
 
@@ -58,7 +83,7 @@ def affine_grid(maps: Tensor, height: int, width: int) -> Tensor:
     a training's time on a CPU.
     """
     grid = maps @ pixel_centres(height, width, maps.dtype, maps.device)  # [B, 2, H W]
-    return grid.unflatten(2, (height, width)).permute(0, 2, 3, 1)
+    return grid.unflatten(2, (height, width)).permute(0, 2, 3, 1)  # [B, H, W, 2]
 
 
 @functools.cache  # the same for every batch

@@ -1,4 +1,4 @@
-"""Checks of what users bring: images, networks, seeds, and states that are to be saved."""
+"""Checks of what users bring: settings, images, networks, and states that are to be saved."""
 
 import copy
 import io
@@ -6,12 +6,14 @@ import pickle
 from numbers import Integral
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from .errors import InputError
 
+MOST = 1_000_000_000  # of epochs, and of images in a batch: more is surely a typing error
 WHOLE = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)  # types of labels
 
 
@@ -21,6 +23,20 @@ def check_seed(seed: int) -> int:
     if not (whole and 0 <= seed < 2**63):
         raise InputError(f"a seed must be a whole number from 0 to 2^63 - 1, not {seed!r:.40}")
     return int(seed)
+
+
+def check_whole(name: str, value: Any, least: int) -> None:
+    """Raise `InputError` unless a setting is a whole number from `least` up."""
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    if not (whole and least <= value <= MOST):
+        raise InputError(f"{name} must be a whole number from {least} to {MOST:,}, not {value!r}")
+
+
+def plain(value: Any) -> Any:
+    """Turn NumPy's numbers into Python's (a checkpoint takes no others), lists into tuples."""
+    if isinstance(value, list | tuple):
+        return tuple(plain(part) for part in value)
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def check_split(images: Tensor, digits: Tensor, digit_classes: int) -> None:

@@ -61,7 +61,7 @@ def sum_table(target: Target, digit_classes: int, number_classes: int) -> Tensor
     """
     digits = torch.arange(digit_classes)
     numbers = torch.arange(number_classes)
-    digit, number = torch.meshgrid(digits, numbers, indexing="ij")
+    digit, number = torch.meshgrid(digits, numbers, indexing="ij")  # digit[d, n] is d
     sums = torch.as_tensor(target(digit, number))
     if sums.shape != digit.shape or sums.dtype not in WHOLE:
         raise InputError("the operation must give a whole number for each digit and number: use //")
@@ -90,7 +90,7 @@ class Data:
             check_split(split.images, split.digits, self.digit_classes)
         if self.train.images.shape[1:] != self.test.images.shape[1:]:
             raise InputError("the training images and the test images must have the same size")
-        _ = self.sums  # an operation that cannot be used is refused here
+        _ = self.sums  # computed now, so that an operation that cannot be used fails here
 
     @cached_property
     def sums(self) -> Tensor:
@@ -185,6 +185,7 @@ class AdderDataset(Dataset[Sample]):
         self.augment = augment
         self.sums = sum_table(target, digit_classes, number_classes).to(device)
         self.sum_classes = int(self.sums.max()) + 1
+        self.number_classes = number_classes
         self.shown = ~pair_table(withheld, digit_classes, number_classes).to(device)
         if not self.shown.any(1).all():
             raise InputError("every digit needs a number that is not withheld")
@@ -195,13 +196,13 @@ class AdderDataset(Dataset[Sample]):
 
     def __getitem__(self, index: int | slice | Sequence[int] | Tensor) -> Sample:
         single = not isinstance(index, slice) and torch.as_tensor(index).dim() == 0
-        if single:  # make a batch of one, and unpack it
+        if single:  # make a batch of one, and take its only sample out
             batch = self[[int(index)]]
             return Sample(*(field[0] for field in batch))
         image = self.images[index]  # uint8 [B, 1, 28, 28]
         digit = self.digits[index]  # [B]
         number = self.draw_numbers(digit) if self.numbers is None else self.numbers[index]  # [B]
-        sum = self.sums[digit, number]  # [B]
+        sum = self.sums[digit, number]  # [B]: digit + number, looked up in the table
         if self.transform is not None:
             image = torch.stack([self.transform(one) for one in image])
         if self.augment is not None:
@@ -209,17 +210,16 @@ class AdderDataset(Dataset[Sample]):
         image = normalise(image)
         return Sample(
             image=image,
-            number=F.one_hot(number, self.shown.shape[1]).to(image.dtype),
+            number=F.one_hot(number, self.number_classes).to(image.dtype),
             digit=digit,
             sum=F.one_hot(sum, self.sum_classes).to(image.dtype),
         )
 
     def draw_numbers(self, digit: Tensor) -> Tensor:
         """Return a random number for each digit, int64 [B]: uniform over those not withheld."""
-        shown = self.shown[digit]  # [B, 10]
-        # Each number draws, and the largest draw wins; a withheld number has −1 and cannot win.
-        draws = torch.rand(shown.shape, device=digit.device)
-        return draws.masked_fill(~shown, -1).argmax(1)
+        draws = torch.rand(len(digit), self.number_classes, device=digit.device)
+        allowed = draws.masked_fill(~self.shown[digit], -1)  # withheld numbers cannot win
+        return allowed.argmax(1)  # of the ten numbers, the one with the largest draw wins
 
 
 class Loader:

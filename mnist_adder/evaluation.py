@@ -64,7 +64,8 @@ class Evaluation:
 
     def accuracies(self, pairs: Tensor) -> dict[str, float]:
         """Return accuracies over some (digit, number) pairs, bool [10, 10], as fractions."""
-        chosen = pairs[self.digits]  # [N, 10]
+        # [N, 10]: is the image's digit with this number one of the pairs?
+        chosen = pairs[self.digits]
         digit = self.digit_right[chosen].double().mean().item()
         sum = self.sum_right[chosen].double().mean().item()
         joint = self.both_right[chosen].double().mean().item()
@@ -84,6 +85,7 @@ class Evaluation:
     def confusion(self) -> Tensor:
         """How many pairs of each digit (row) were read as each digit (column), int64 [10, 10]."""
         classes = self.digit_classes
+        # The cells of the table have the numbers 0…99; count how often each is met.
         cells = self.digits[:, None] * classes + self.predicted_digits
         return cells.flatten().bincount(minlength=classes**2).view(classes, classes)
 
@@ -173,6 +175,7 @@ def evaluate(model: nn.Module, data: Data, *, batch_size: int = 125) -> Evaluati
 def _all_pairs(model: nn.Module, image: Tensor, numbers: Tensor) -> tuple[Tensor, ...]:
     """Return the outputs for images [B, …] with each of the one-hot numbers [10, 10]."""
     repeated = numbers.repeat(len(image), 1)  # [10 B, 10]
+    # A subclass with a `forward` of its own may not be these two parts.
     if isinstance(model, TwoInputNet) and type(model).forward is TwoInputNet.forward:
         features = model.features(image)  # [B, F]
         return model.combine(features.repeat_interleave(len(numbers), 0), repeated)

@@ -6,6 +6,7 @@ import json
 import os
 import secrets
 from collections.abc import Mapping, Sequence
+from dataclasses import is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -83,3 +84,16 @@ def with_weights(network: nn.Module, weights: bytes, path: Path) -> nn.Module:
         advice = "read it with the model that was trained"
         raise InputError(f"{path} does not hold the weights of this {name}: {advice}") from error
     return network.eval()
+
+
+def describe(value: Any) -> Any:
+    """Return plain data as it is, and a class, a function or an object in words."""
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, tuple | list):
+        return [describe(part) for part in value]
+    if is_dataclass(value) and not isinstance(value, type):
+        return repr(value)
+    if not hasattr(value, "__qualname__"):
+        value = type(value)
+    return f"{value.__module__}:{value.__qualname__}"

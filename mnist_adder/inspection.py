@@ -1,4 +1,4 @@
-"""Looking inside a network: layers, what one output sees of the image, autograd graph."""
+"""Looking inside a network: its source, its layers, its autograd graph."""
 
 import contextlib
 import copy
@@ -8,11 +8,11 @@ from collections.abc import Callable
 from inspect import getsource
 from pathlib import Path
 from textwrap import dedent
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from graphviz import Digraph, ExecutableNotFound
-from torch import Tensor, nn
+from torch import nn
 from torchsummary import summary
 from torchviz import make_dot
 
@@ -21,18 +21,6 @@ from .errors import InputError
 from .models import parameter_count
 
 IMAGE_SHAPE = (1, 28, 28)
-
-
-class Field(NamedTuple):
-    """What one output of a layer sees. Lengths are along one side of the image, in pixels."""
-
-    layer: str
-    kernel: int
-    stride: int
-    padding: int | str
-    output: int  # the side of what the layer returns
-    jump: int  # the distance of neighbouring outputs
-    field: int  # the side of what one output sees
 
 
 def show_source(*things: Callable[..., Any]) -> Any:
@@ -64,66 +52,6 @@ def _summary(cnn: nn.Module) -> str:
     with contextlib.redirect_stdout(table), torch.random.fork_rng(devices=[]):
         summary(cnn, IMAGE_SHAPE, device="cpu")
     return table.getvalue().strip("\n")
-
-
-def receptive_fields(cnn: nn.Module, image_shape: tuple[int, ...] = IMAGE_SHAPE) -> list[Field]:
-    """Return the receptive field after each convolution and pooling layer, in order of use.
-
-    With kernel k, dilation d, stride s and the jump j before the layer, the field grows by (k − 1)
-    · d · j and the jump becomes j · s (Araujo, Norris, Sim 2019, "Computing receptive fields of
-    convolutional neural networks", eq. 1 and 2). Raise `InputError` for a kernel that is not square
-    or adaptive pooling, which have no such single figure.
-    """
-    rows: list[Field] = []
-
-    def record(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        kernel = _side(layer, "kernel_size")
-        stride = _side(layer, "stride")
-        dilation = _side(layer, "dilation") if hasattr(layer, "dilation") else 1
-        padding = layer.padding if isinstance(layer.padding, str) else _side(layer, "padding")
-        jump = rows[-1].jump if rows else 1
-        before = rows[-1].field if rows else 1
-        field = before + (kernel - 1) * dilation * jump
-        row = Field(
-            layer=type(layer).__name__,
-            kernel=kernel,
-            stride=stride,
-            padding=padding,
-            output=output.shape[-1],
-            jump=jump * stride,
-            field=min(field, image_shape[-1]),
-        )
-        rows.append(row)
-
-    cnn = copy.deepcopy(cnn).cpu().float().eval()
-    for layer in cnn.modules():
-        if isinstance(layer, nn.AdaptiveAvgPool2d | nn.AdaptiveMaxPool2d):
-            raise InputError(f"{type(layer).__name__} has no receptive field of one size")
-        if isinstance(layer, nn.Conv2d | nn.MaxPool2d | nn.AvgPool2d):
-            layer.register_forward_hook(record)
-    with torch.no_grad():
-        cnn(torch.zeros(1, *image_shape))
-    return rows
-
-
-def _side(layer: nn.Module, name: str) -> int:
-    """Return a layer's setting for both sides of the image; raise `InputError` if they differ."""
-    value = getattr(layer, name)
-    sides = {value} if isinstance(value, int) else set(value)
-    if len(sides) > 1:
-        raise InputError(
-            f"{type(layer).__name__} has {name} {value}: its two sides see differently"
-        )
-    return sides.pop()
-
-
-def receptive_field_table(cnn: nn.Module) -> str:
-    """Return the receptive fields as a text with a line for each layer."""
-    lines = []
-    for row in (Field._fields, *receptive_fields(cnn)):
-        values = "".join(f"{value:>9}" for value in row[1:])
-        lines.append(f"{row[0]:14}{values}")
-    return "\n".join(lines)
 
 
 def autograd_graph(model: nn.Module) -> Digraph:

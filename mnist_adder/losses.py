@@ -41,6 +41,18 @@ def total_loss(
 
     Raise `ValueError` for shapes that do not fit together, or, on the CPU, for probabilities.
     """
+    _check_inputs(log_probs, digit, logits, sum)
+    digit_loss = F.nll_loss(log_probs, digit.long())
+    if label_smoothing > 0:
+        even_loss = -log_probs.mean()  # of a label that is spread evenly over all digits
+        digit_loss = (1 - label_smoothing) * digit_loss + label_smoothing * even_loss
+    answer = sum.long() if sum.dim() == 1 else sum.to(logits.dtype)  # classes, or one-hot rows
+    sum_loss = F.cross_entropy(logits, answer)
+    total = digit_weight * digit_loss + sum_weight * sum_loss
+    return Losses(digit_loss, sum_loss, total)
+
+
+def _check_inputs(log_probs: Tensor, digit: Tensor, logits: Tensor, sum: Tensor) -> None:
     batch = log_probs.shape[:1]
     if digit.shape != batch or sum.shape not in (batch, logits.shape):
         shapes = [list(tensor.shape) for tensor in (log_probs, digit, logits, sum)]
@@ -54,11 +66,3 @@ def total_loss(
         raise ValueError(
             "log_probs must be log-probabilities: end the digit's head with log_softmax"
         )
-    digit_loss = F.nll_loss(log_probs, digit.long())
-    if label_smoothing > 0:
-        even_loss = -log_probs.mean()  # of a label that is spread evenly over all digits
-        digit_loss = (1 - label_smoothing) * digit_loss + label_smoothing * even_loss
-    answer = sum.long() if sum.dim() == 1 else sum.to(logits.dtype)  # classes or probabilities
-    sum_loss = F.cross_entropy(logits, answer)
-    total = digit_weight * digit_loss + sum_weight * sum_loss
-    return Losses(digit_loss, sum_loss, total)

@@ -50,15 +50,16 @@ def conv_block(
 class DigitCNN(nn.Sequential):
     """Read the digit: images ``[B, 1, 28, 28]`` to ten digit logits ``[B, 10]``."""
 
-    def __init__(self) -> None:
+    def __init__(self, width: int = 16) -> None:
+        # `width` is the number of channels at first; the shapes below are those for 16.
         super().__init__(
-            *conv_block(1, 16, kernel=5, stride=2, padding=0),  # [B, 16, 12, 12]
-            *conv_block(16, 16),
-            *conv_block(16, 16, pool=True),  # [B, 16, 6, 6]
-            *conv_block(16, 32),  # [B, 32, 6, 6]
-            *conv_block(32, 32, padding=0, pool=True),  # [B, 32, 2, 2]
+            *conv_block(1, width, kernel=5, stride=2, padding=0),  # [B, 16, 12, 12]
+            *conv_block(width, width),
+            *conv_block(width, width, pool=True),  # [B, 16, 6, 6]
+            *conv_block(width, 2 * width),  # [B, 32, 6, 6]
+            *conv_block(2 * width, 2 * width, padding=0, pool=True),  # 4, then [B, 32, 2, 2]
             nn.Flatten(),  # [B, 128]
-            nn.Linear(128, DIGITS),
+            nn.Linear(8 * width, DIGITS),
         )
 
 
@@ -105,7 +106,7 @@ class AdderMLP(nn.Module):
     def forward(self, log_probs: Tensor, number: Tensor) -> Tensor:
         """Return logits [B, 19] of the sum of log_probs [B, 10] and a one-hot number [B, 10]."""
         probs = log_probs.exp()
-        sharp = (self.SHARPNESS * log_probs).softmax(1)
+        sharp = (self.SHARPNESS * log_probs).softmax(1)  # p⁵, divided by the sum of all p⁵
         digit = probs + (sharp - probs).detach()  # the value of sharp, the gradient of probs
         return self.layers(torch.cat([digit, number], 1))  # [B, 20] → [B, 19]
 
@@ -126,7 +127,7 @@ class NumberLine(nn.Module):
         super().__init__()
         self.digit_places = nn.Parameter(0.1 * torch.randn(DIGITS))
         self.number_places = nn.Parameter(0.1 * torch.randn(NUMBERS))
-        self.sharpness = nn.Parameter(torch.tensor(-18.0))
+        self.sharpness = nn.Parameter(torch.tensor(-18.0))  # k = 0.05, see `forward`
 
     def places(self) -> tuple[Tensor, Tensor]:
         """Return the places of the digits [10] and numbers [10]; places 1 apart add exactly."""
@@ -136,7 +137,7 @@ class NumberLine(nn.Module):
         """Return log_probs [B, 19] of the sum of log_probs [B, 10] and a one-hot number [B, 10]."""
         digit_places, number_places = self.places()
         sums = torch.arange(SUMS, device=log_probs.device)
-        k = 2 * torch.sigmoid(self.sharpness / 5)  # 0.05 at first
+        k = 2 * torch.sigmoid(self.sharpness / 5)
         expected = 9 + digit_places[:, None] + number_places  # [10, 10]: a digit each row
         distance = sums - expected[:, :, None]  # [10, 10, 19]
         table = (-k * distance**2).log_softmax(2)  # log p(sum | digit, number)
@@ -192,6 +193,13 @@ class QuickNet(AdderNet):
 
     def __init__(self) -> None:
         super().__init__(cnn=QuickCNN())
+
+
+class WideNet(AdderNet):
+    """`AdderNet` with 20 channels instead of 16: it has room to learn what is no digit, too."""
+
+    def __init__(self) -> None:
+        super().__init__(cnn=DigitCNN(width=20))
 
 
 class NumberLineNet(AdderNet):

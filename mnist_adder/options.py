@@ -90,7 +90,7 @@ def make_parser() -> argparse.ArgumentParser:
     add = add_command("page", about, "--run")
     add("--out", type=Path, default=Path("adder.html"), metavar="FILE", help="new (adder.html)")
 
-    about = "Print a network's layers and its receptive field."
+    about = "Print a network's layers."
     add = add_command("summary", about, "--recipe")
     add("--graph", type=Path, metavar="FILE", help="draw the autograd graph there too")
 

@@ -8,13 +8,16 @@ from typing import Any
 import matplotlib.colors
 import numpy as np
 import torch
+import torch.nn.functional as F
 from matplotlib import colormaps, rc_context, ticker
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from torch import Tensor
 
 from .data import SUMS, Data, Pairs, Sample
 from .evaluation import Evaluation
+from .models import AdderNet
 from .training import Row
 
 # Okabe and Ito's colours, told apart by readers with any colour vision.
@@ -124,7 +127,7 @@ def curves(history: Sequence[Mapping[str, float]], source: str) -> Figure:
     _curves_of(loss_axes, history, "loss", ("digit", "sum"))
     loss_axes.set_title(f"Loss ({source})")
     _curves_of(accuracy_axes, history, "accuracy", ("digit", "sum", "joint"))
-    accuracy_axes.set_title(f"Accuracy ({source});\n90, 99 and 99.9 % are equally far apart")
+    accuracy_axes.set_title(f"Accuracy ({source});\nthe scale is stretched towards 100 %")
     rate_axes.plot(epochs, _column(history, "lr"), "o-", color=BLUE, markersize=4)
     rate_axes.set(title="Learning rate", ylabel="rate at the end of the epoch", ylim=(0, None))
     _log_axis(loss_axes, "loss (nats)")
@@ -252,22 +255,31 @@ def lr_range(
 
 
 @rc_context(STYLE)
-def sample_path(image: Any, probs: Any, sharp: Any, number: Any, sums: Any) -> Figure:
-    """Draw one sample on its way through the network, with its real numbers.
+def sample_path(model: AdderNet, image: Tensor, number: int) -> Figure:
+    """Draw one sample on its way through a network with an `AdderMLP`, with its real numbers.
 
-    Args: image: [28, 28]. probs, sharp: of the digit, before and after the sharpening, [10].
-        number: one-hot [10]. sums: the sums' probabilities, [19].
+    `image` is normalised, float [1, 28, 28], and lies where the network does, which is in
+    evaluation mode.
     """
+    one_hot = F.one_hot(torch.tensor([number], device=image.device), 10).float()  # [1, 10]
+    with torch.no_grad():
+        log_probs = model.features(image[None])  # [1, 10]
+        sharp = (model.adder.SHARPNESS * log_probs).softmax(1)
+        logits = model.adder(log_probs, one_hot)  # [1, 19]
+    digits = log_probs[0].exp().tolist()
+    sharp_digits = sharp[0].tolist()
+    sums = logits[0].softmax(0).tolist()
     figure = Figure(figsize=(15, 3.5))
     widths = (3, 4, 4, 7, 7)
     picture, before, after, joined, answer = figure.subplots(1, 5, width_ratios=widths)
-    picture.imshow(image, cmap="gray_r")
+    picture.imshow(image[0].cpu(), cmap="gray_r")
     picture.axis("off")
     picture.set_title("1. the image")
-    _bars(before, probs, "2. the digit's\nprobabilities, in %", BLUE)
-    _bars(after, sharp, "3. sharpened, in %", BLUE)
+    _bars(before, digits, "2. the digit's\nprobabilities, in %", BLUE)
+    _bars(after, sharp_digits, "3. sharpened, in %", BLUE)
     colours = [BLUE] * 10 + [ORANGE] * 10
-    _bars(joined, [*sharp, *number], "4. with the number: 20 values, in %", colours)
+    values = [*sharp_digits, *one_hot[0].tolist()]
+    _bars(joined, values, "4. with the number: 20 values, in %", colours)
     joined.set_xticks(range(20), [*range(10), *range(10)])
     joined.set_xlabel("digit (blue), number (orange)")
     _bars(answer, sums, "5. the sums' probabilities, in %", GREEN)

@@ -2,18 +2,17 @@
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields, is_dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
-import numpy as np
 from torch import nn
 
 from .augment import RandomAffine
+from .checks import check_whole, plain
 from .data import Augment
 from .errors import InputError
-from .models import AdderNet, ExactAdderNet, NumberLineNet, QuickNet
-
-MOST = 1_000_000_000  # of epochs, and of images in a batch: more is surely a typing error
+from .files import describe
+from .models import AdderNet, ExactAdderNet, NumberLineNet, QuickNet, WideNet
 
 
 @dataclass(frozen=True)
@@ -65,12 +64,13 @@ class Recipe:
 
     def __post_init__(self) -> None:
         pairs = dict(self.optimizer_options).items()
-        object.__setattr__(self, "optimizer_options", tuple(pairs))  # the class is frozen
+        # `self.lr = …` is refused, because the class is frozen; this is the way round it.
+        object.__setattr__(self, "optimizer_options", tuple(pairs))
         for field in fields(self):
-            object.__setattr__(self, field.name, _plain(getattr(self, field.name)))
-        _check_whole("epochs", self.epochs_on("mnist"), 1)
-        _check_whole("epochs", self.epochs_on("digits"), 1)
-        _check_whole("batch_size", self.batch_size, 2)  # BatchNorm cannot train on one image
+            object.__setattr__(self, field.name, plain(getattr(self, field.name)))
+        check_whole("epochs", self.epochs_on("mnist"), 1)
+        check_whole("epochs", self.epochs_on("digits"), 1)
+        check_whole("batch_size", self.batch_size, 2)  # BatchNorm cannot train on one image
         if not (isinstance(self.lr, int | float) and 0 < self.lr < math.inf):
             raise InputError(f"lr, the learning rate, must be above 0, not {self.lr!r}")
         if self.schedule not in ("constant", "one-cycle"):
@@ -88,32 +88,6 @@ class Recipe:
         settings = {name: describe(getattr(self, name)) for name in names}
         settings["optimizer_options"] = {k: describe(v) for k, v in self.optimizer_options}
         return settings
-
-
-def describe(value: Any) -> Any:
-    """Return plain data as it is, and a class, a function or an object in words."""
-    if value is None or isinstance(value, bool | int | float | str):
-        return value
-    if isinstance(value, tuple | list):
-        return [describe(part) for part in value]
-    if is_dataclass(value) and not isinstance(value, type):
-        return repr(value)
-    if not hasattr(value, "__qualname__"):
-        value = type(value)
-    return f"{value.__module__}:{value.__qualname__}"
-
-
-def _check_whole(name: str, value: Any, least: int) -> None:
-    whole = isinstance(value, int) and not isinstance(value, bool)
-    if not (whole and least <= value <= MOST):
-        raise InputError(f"{name} must be a whole number from {least} to {MOST:,}, not {value!r}")
-
-
-def _plain(value: Any) -> Any:
-    """Turn NumPy's numbers into Python's (a checkpoint takes no others), lists into tuples."""
-    if isinstance(value, list | tuple):
-        return tuple(_plain(part) for part in value)
-    return value.item() if isinstance(value, np.generic) else value
 
 
 # `fused` makes a step one operation: faster, with the same result.
@@ -165,4 +139,5 @@ SPEEDRUN = Recipe(
 )
 RECIPES = {recipe.name: recipe for recipe in (ADDER, NUMBER_LINE, EXACT_ADDER, SUMS_ONLY, SPEEDRUN)}
 # The networks that a run's file may name. Nothing else is made from a name in a file.
-MODELS = {describe(recipe.model): recipe.model for recipe in RECIPES.values()}
+OURS = (WideNet, *(recipe.model for recipe in RECIPES.values()))
+MODELS = {describe(model): model for model in OURS}

@@ -101,21 +101,20 @@ class Training:
             row = {"epoch": epoch, "lr": self.scheduler.get_last_lr()[0], "seconds": seconds}
             row.update({f"train_{name}": value for name, value in train.items()})
             row.update({f"test_{name}": value for name, value in test.items()})
-            losses = [value for name, value in row.items() if name.endswith("loss")]
-            if not all(math.isfinite(loss) for loss in losses):
-                raise InputError(
-                    f"the loss is not finite in epoch {epoch}: choose a lower learning rate"
-                )
+            check_finite(row)
             self.history.append(row)
             yield row
 
     def train_epoch(self) -> dict[str, float]:
         """Train one epoch and return the means of what `train_step` returns."""
-        totals: dict[str, Tensor] = {}
+        steps: list[dict[str, Tensor]] = []
         for sample in self.loader:
-            for name, value in self.train_step(sample).items():
-                totals[name] = totals.get(name, 0) + value  # on the device: no step waits for it
-        return {name: float(total) / len(self.loader) for name, total in totals.items()}
+            steps.append(self.train_step(sample))
+        means = {}
+        for name in steps[0]:
+            values = torch.stack([step[name] for step in steps])
+            means[name] = values.float().mean().item()  # `item` waits for the GPU: only once here
+        return means
 
     def train_step(self, sample: Sample) -> dict[str, Tensor]:
         """Take one step on a batch; return its losses and accuracies, scalars without gradients."""
@@ -133,11 +132,13 @@ class Training:
         return self.model(sample.image, sample.number)
 
     def loss(self, outputs: Outputs, sample: Sample) -> dict[str, Tensor]:
-        """Return scalars by name. "loss" is what backward starts from; all enter the history.
+        """Return scalars by name, the same names at each step; they enter the history.
+
+        "loss" is what backward starts from.
 
         The training stops where a value whose name ends in "loss" is not finite.
         """
-        log_probs, logits = outputs[:2]
+        log_probs, logits = outputs[:2]  # a network of your own may return more
         combined = total_loss(
             log_probs,
             sample.digit,
@@ -264,6 +265,15 @@ def accuracies(outputs: Outputs, sample: Sample) -> dict[str, Tensor]:
         "sum_accuracy": sum_right.float().mean(),
         "joint_accuracy": both_right.float().mean(),
     }
+
+
+def check_finite(row: Row) -> None:
+    """Raise `InputError` if a loss in a row is infinite or not a number."""
+    losses = [value for name, value in row.items() if name.endswith("loss")]
+    if not all(math.isfinite(loss) for loss in losses):
+        raise InputError(
+            f"the loss is not finite in epoch {row['epoch']}: choose a lower learning rate"
+        )
 
 
 def derive_seed(seed: int, epoch: int) -> int:

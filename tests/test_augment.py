@@ -1,10 +1,10 @@
-"""The random affine map: what each draw does to an image, and that it is torch's own map."""
+"""The random maps: what each draw does to an image, and that affine ones are torch's own."""
 
 import pytest
 import torch
 from torchvision.transforms import v2
 
-from mnist_adder import RandomAffine
+from mnist_adder import RandomAffine, RandomElastic
 
 
 @pytest.fixture
@@ -82,3 +82,21 @@ def test_each_image_has_a_map_of_its_own_and_the_global_seed_repeats_it(few):
     assert torch.equal(results[0], results[1])
     assert not torch.equal(results[0], results[2])
     assert len(results[0].flatten(1).unique(dim=0)) == 4
+
+
+def test_elastic_moves_points_by_some_pixels_smoothly():
+    torch.manual_seed(0)
+    wide = torch.zeros(400, 1, 28, 56)
+    moves = RandomElastic(distortion=2).draw_grid(wide) - RandomAffine().draw_grid(wide)
+    pixels = moves * torch.tensor([56, 28]) / 2  # the grid counts each side as 2
+    corners = pixels[:, [0, 0, -1, -1], [0, -1, 0, -1]]  # points of the coarse grid
+    assert corners.std((0, 1)).tolist() == pytest.approx([2, 2], abs=0.2)
+    assert pixels.diff(dim=2).abs().max() < 2  # neighbours stay neighbours
+
+
+def test_elastic_turns_and_moves_as_affine_does(few, draws):
+    images = few.train.images[:3, None]
+    draws(*[[1.0, 0.25, 0.5, 0.75, 0.5]] * 3)
+    settings = {"degrees": 20, "translate": 0.1, "scale": 0.2}
+    expected = RandomAffine(**settings)(images)
+    torch.testing.assert_close(RandomElastic(**settings, distortion=0)(images), expected)

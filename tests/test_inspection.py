@@ -1,4 +1,4 @@
-"""Layer table, receptive fields and graph, against the networks themselves."""
+"""Layer table and graph, against the networks themselves."""
 
 import copy
 import re
@@ -6,14 +6,12 @@ import shutil
 
 import pytest
 import torch
-from helpers import refusal, same
+from helpers import same
 from torch import nn
 
 from mnist_adder.inspection import (
     autograd_graph,
     layer_table,
-    receptive_field_table,
-    receptive_fields,
     save_graph,
     show_source,
 )
@@ -50,7 +48,6 @@ def test_looking_changes_nothing(precision):
     random = torch.random.get_rng_state()
     layer_table(model)
     autograd_graph(model)
-    receptive_fields(model.cnn)
     training = [module for module in model.modules() if not module.training]
     assert training == [model.cnn[1]]
     assert torch.equal(torch.random.get_rng_state(), random)
@@ -61,62 +58,6 @@ def test_looking_changes_nothing(precision):
 def test_a_network_without_a_cnn_is_printed():
     table = layer_table(nn.ModuleDict({"digit": nn.Linear(784, 10)}))
     assert "digit, 7,850 parameters" in table and "Linear(in_features=784" in table
-
-
-def seen(layers: list[nn.Module]) -> tuple[int, int]:
-    """Return by autograd what one output sees of a large image, and the side of MNIST's output.
-
-    All weights are positive, so that no path from a pixel to an output cancels another.
-    """
-    image = torch.ones(1, 1, 150, 150, requires_grad=True)
-    out = image
-    side = torch.ones(1, 1, 28, 28)
-    for layer in layers:
-        kernel = layer.kernel_size
-        dilation = layer.dilation if isinstance(layer, nn.Conv2d) else 1
-        size = kernel if isinstance(kernel, tuple) else (kernel, kernel)
-        ones = torch.ones(1, 1, *size)
-        settings = {"stride": layer.stride, "dilation": dilation}
-        out = nn.functional.conv2d(out, ones, **settings)
-        side = nn.functional.conv2d(side, ones, padding=layer.padding, **settings)
-    (gradient,) = torch.autograd.grad(out[0, 0, 0, 0], image)
-    return min(int(gradient.nonzero().max()) + 1, 28), side.shape[-1]
-
-
-STACKS = {
-    "adder": [layer for layer in AdderNet().cnn if hasattr(layer, "kernel_size")],
-    "speedrun": [layer for layer in QuickNet().cnn if hasattr(layer, "kernel_size")],
-    "own": [
-        nn.Conv2d(1, 1, 5, 2, 1),
-        nn.AvgPool2d(3, 1),
-        nn.Conv2d(1, 1, 2, dilation=2),
-        nn.MaxPool2d(2, 3),
-        nn.Conv2d(1, 1, 2, padding=1),
-    ],
-}
-
-
-@pytest.mark.parametrize("stack", STACKS)
-def test_receptive_fields_against_autograd(stack):
-    layers = STACKS[stack]
-    rows = receptive_fields(nn.Sequential(*layers))
-    assert [row.layer for row in rows] == [type(layer).__name__ for layer in layers]
-    for end, row in enumerate(rows, 1):
-        assert (row.field, row.output) == seen(layers[:end]), row
-
-
-def test_the_receptive_field_table_has_a_line_for_each_layer():
-    cnn = AdderNet().cnn
-    lines = receptive_field_table(cnn).splitlines()
-    assert lines[0].split() == ["layer", "kernel", "stride", "padding", "output", "jump", "field"]
-    assert [line.split() for line in lines[1:]] == [
-        [str(value) for value in row] for row in receptive_fields(cnn)
-    ]
-
-
-@pytest.mark.parametrize("layer", [nn.Conv2d(1, 1, (3, 5)), nn.AdaptiveAvgPool2d(1)])
-def test_layers_without_one_receptive_field_are_refused(layer):
-    assert type(layer).__name__ in refusal(receptive_fields, nn.Sequential(layer))
 
 
 def test_the_graph_names_the_parameters_and_both_outputs():

@@ -216,7 +216,7 @@ def test_a_recipe_of_ones_own_goes_on_from_python_only(few, tmp_path, capsys):
 def test_summary_and_graph(tmp_path, capsys):
     assert main(["summary", "--recipe", "number-line", "--graph", str(tmp_path / "graph.gv")]) == 0
     printed = capsys.readouterr().out
-    assert "Total params" in printed and "Receptive field" in printed
+    assert "Total params" in printed and "all parameters" in printed
     assert (tmp_path / "graph.gv").read_text().startswith("digraph")
 
 

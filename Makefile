@@ -19,7 +19,7 @@ notebook: $(VENV)/.tested  ## run the notebooks from top to bottom and keep thei
 	$(BIN)/python benchmarks/notebook_pictures.py notebooks/*.ipynb
 
 figures: $(VENV)/.tested runs/readme/SHA256SUMS  ## the README's tables, and its figures in images/
-	cp $(foreach name,curves mistakes samples truth_table,runs/readme/$(name).png) images
+	cp $(foreach name,curves mistakes samples,runs/readme/$(name).png) images
 	$(BIN)/python benchmarks/page_picture.py images/page.png
 	$(BIN)/python benchmarks/tables.py
 
@@ -38,7 +38,7 @@ bench: $(VENV)/.tested  ## time ours against a published loop (half an hour)
 page: $(VENV)/.tested  ## build page/index.html; OPTIONS=--train trains its networks anew first
 	$(BIN)/python benchmarks/build_page.py $(OPTIONS)
 
-weights: $(VENV)/.tested runs/readme/SHA256SUMS  ## a run's weights, card and log into the repository
+weights: $(VENV)/.tested runs/readme/SHA256SUMS  ## train the package's weights (half an hour); a run's log for the README
 	$(BIN)/python benchmarks/ship_weights.py runs/readme
 
 torture: $(VENV)/.tested  ## kill trainings, damage files; OPTIONS=--quick for a few

@@ -4,11 +4,11 @@ dependencies = ["torch", "torchvision", "safetensors", "skimage", "matplotlib", 
 
 
 def adder(pretrained: bool = False):
-    """Return the network of the recipe "adder"; with `pretrained`, as it was trained on MNIST.
+    """Return the package's network, a `WideNet`; with `pretrained`, as it was trained on MNIST.
 
     It takes a normalised image, float [B, 1, 28, 28], and a one-hot number, float [B, 10]. It
     returns log_probs of the digit [B, 10] and logits of the sum [B, 19].
     """
-    from mnist_adder import AdderNet, load_pretrained
+    from mnist_adder import WideNet, load_pretrained
 
-    return load_pretrained() if pretrained else AdderNet()
+    return load_pretrained() if pretrained else WideNet()

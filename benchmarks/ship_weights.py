@@ -1,14 +1,22 @@
-"""Put a run's weights with their card into the package, and its log into the results.
+"""Train the package's weights and write their card; put the log of a run of `adder` into results/.
 
-python benchmarks/ship_weights.py runs/readme
+    python benchmarks/ship_weights.py runs/readme
+
+A second network, trained without a fold, tells the thresholds of the evidence. What depends on the
+weights is to be made anew after it: EVIDENCE in prediction.py and in page.js (from what is printed
+here), results/handwriting.csv, page/index.html, images/page.png.
 """
 
 import sys
 from pathlib import Path
 
-from mnist_adder import read_run, runs
+import handwriting
+from mnist_adder import Run, load_data, read_run, runs
 from mnist_adder.training import describe_row
 from store import RESULTS, write_text
+
+import outliers  # isort: skip  (store makes them found)
+import published  # isort: skip
 
 CARD = """\
 # Model card: adder.safetensors
@@ -16,9 +24,9 @@ CARD = """\
 | | |
 | --- | --- |
 | what it does | reads one handwritten digit (28×28, as MNIST lays it out) and adds a number 0–9 |
-| network | `AdderNet`, {parameters:,} parameters: two inputs, two outputs |
+| network | `WideNet`, {parameters:,} parameters: two inputs, two outputs |
 | data | `{dataset}`: its training images, numbers drawn afresh each epoch |
-| recipe | `{recipe}`, {epochs} epochs, seed {seed} (the first, not the luckiest) |
+| recipe | examples/outliers.py, {epochs} epochs, seed {seed} (the first, not the luckiest) |
 | made by | `make weights` |
 | trained on | {hardware}, PyTorch {torch} |
 
@@ -35,21 +43,34 @@ look like a digit, but not always.
 """
 
 
+def trained(fold: int | None) -> Run:
+    """Return the package's network, trained on all of MNIST's training set or without a fold."""
+    folder = Path("runs/weights" if fold is None else f"runs/weights-without-fold-{fold}")
+    data = load_data("mnist", validate=fold)
+    training = outliers.OutlierTraining(outliers.RECIPE, data, seed=10)
+    return published.finished_run(folder, training, quiet=False)
+
+
 def main(folder: Path) -> None:
-    """Copy the weights; write the card and the log from what the run left."""
-    run = read_run(folder)
+    """Train what is not yet trained, and write the weights, their card and the log."""
+    logged = read_run(folder)
     wanted = {"recipe": "adder", "dataset": "mnist", "split": "test"}
-    if not wanted.items() <= run.metrics.items():
+    if not wanted.items() <= logged.metrics.items():
         sys.exit(f"{folder} is not a run of `adder` on all of MNIST: train one first")
-    runs.write(runs.PRETRAINED, (folder / runs.WEIGHTS).read_bytes())
-    write_text(runs.PRETRAINED.with_name("README.md"), CARD.format(**run.metrics))
     first_line = "device: {hardware} | torch {torch} | Python {python} | seed {seed}"
-    epochs = len(run.history)
-    rows = [{**row, "epoch": int(row["epoch"])} for row in run.history]
-    lines = [describe_row(row, epochs, run.metrics["split"]) for row in rows]
-    log = [first_line.format(**run.metrics), *lines[:2], "…", lines[-1]]
+    epochs = len(logged.history)
+    rows = [{**row, "epoch": int(row["epoch"])} for row in logged.history]
+    lines = [describe_row(row, epochs, logged.metrics["split"]) for row in rows]
+    log = [first_line.format(**logged.metrics), *lines[:2], "…", lines[-1]]
     write_text(RESULTS / "log.txt", "\n".join([*log, ""]))
-    print(f"{runs.PRETRAINED}: joint accuracy {run.metrics['joint_accuracy']:.3%}")
+
+    shipped = trained(fold=None)
+    runs.write(runs.PRETRAINED, (shipped.folder / runs.WEIGHTS).read_bytes())
+    write_text(runs.PRETRAINED.with_name("README.md"), CARD.format(**shipped.metrics))
+    print(f"{runs.PRETRAINED}: joint accuracy {shipped.metrics['joint_accuracy']:.3%}")
+
+    held_out = load_data("mnist", validate=0).test
+    handwriting.calibrate(trained(fold=0).model, held_out.images, held_out.digits)
 
 
 if __name__ == "__main__":

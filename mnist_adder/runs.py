@@ -24,9 +24,9 @@ from .checks import serialise, unwrapped
 from .devices import device_name
 from .errors import InputError
 from .evaluation import evaluate
-from .files import PART, as_csv, as_json, as_weights, read_csv, with_weights, write
-from .models import AdderNet, parameter_count
-from .recipes import MODELS, describe
+from .files import PART, as_csv, as_json, as_weights, describe, read_csv, with_weights, write
+from .models import WideNet, parameter_count
+from .recipes import MODELS
 from .training import Row, Training, reported
 
 CHECKPOINT = "checkpoint.pt"  # while the training is not finished
@@ -107,10 +107,13 @@ def read_run(folder: str | Path, *, model: Callable[[], nn.Module] | None = None
 
 
 def load_pretrained() -> nn.Module:
-    """Return the network whose weights come with the package, in evaluation mode."""
+    """Return the network that comes with the package, in evaluation mode.
+
+    It is a `WideNet`, trained by ``examples/outliers.py`` for pictures of all kinds.
+    """
     if not PRETRAINED.is_file():
         raise InputError(f"{PRETRAINED} is missing: install the package again")
-    return with_weights(AdderNet(), PRETRAINED.read_bytes(), PRETRAINED)
+    return with_weights(WideNet(), PRETRAINED.read_bytes(), PRETRAINED)
 
 
 def read_checkpoint(folder: str | Path) -> dict[str, Any]:

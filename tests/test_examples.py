@@ -33,7 +33,7 @@ from mnist_adder import (
 from mnist_adder.runs import read_checkpoint
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
-LONGER = {"distributed": 60, "published": 450}  # lines
+LONGER = {"outliers": 70, "distributed": 60, "published": 450}  # lines
 TASKS = sorted(path.stem for path in EXAMPLES.glob("*.py") if path.stem not in LONGER)
 
 
@@ -108,6 +108,33 @@ def test_third_output(data):
     for row in history:
         assert 0 < row["train_parity_accuracy"] < 1
         assert 0 < row["test_parity_accuracy"] < 1
+
+
+def test_outliers(data):
+    example = loaded("outliers")
+    images = data.train.images[:120, None]
+    torch.manual_seed(0)
+    distorted = example.ELASTIC(images)
+    torch.manual_seed(0)
+    varied = example.augment(images)
+    assert varied.min() >= 0
+    assert varied.max() <= 255.01
+    more_ink = varied.sum((1, 2, 3)) - distorted.sum((1, 2, 3))
+    assert (more_ink[:10] > 0).all()  # bold
+    assert (more_ink[10:20] < 0).all()  # thin
+    assert torch.equal(varied[30:], distorted[30:])
+
+    sample = data.dataset(data.train)[:200]
+    broken = example.broken_digits(sample)
+    assert broken.shape == (16, 1, 28, 28)
+    sureness = {}
+    for kind in (example.OutlierTraining, Training):
+        training = kind(replace(example.RECIPE, epochs=2), data)
+        history = list(training)
+        assert falls(history, "train_digit_loss")
+        with torch.no_grad():
+            sureness[kind] = training.model.eval().features(broken).max(1).values.mean()
+    assert sureness[example.OutlierTraining] < sureness[Training]
 
 
 def test_regression(data):

@@ -21,7 +21,7 @@ from mnist_adder import plots, runs
 from mnist_adder.data import Data
 from mnist_adder.evaluation import evaluate
 from mnist_adder.files import write
-from mnist_adder.models import AdderNet, QuickNet
+from mnist_adder.models import AdderNet, QuickNet, WideNet
 from mnist_adder.recipes import RECIPES
 from mnist_adder.runs import load_pretrained, read_checkpoint, read_run, save_run, train_run
 from mnist_adder.training import Training, fit
@@ -238,7 +238,7 @@ def test_numpys_numbers_can_be_saved(small, tmp_path):
 @pytest.mark.parametrize(
     ("changes", "model"),
     [
-        ({"model": AdderNet, "augment": RECIPES["adder"].augment}, load_pretrained),  # tuned
+        ({"model": WideNet, "augment": RECIPES["adder"].augment}, load_pretrained),  # tuned
         ({"model": TiedNet, "optimizer": "AdamW", "lr": 0.01}, lambda: None),
         ({"fixed_numbers": True}, lambda: None),
     ],

@@ -2,7 +2,6 @@
 // Lay a drawing out as MNIST does: the box around it fits 20×20 pixels, its centre of mass lies at (14, 14) of 28×28.
 
 const STRONG = 0.4; // A pixel with more ink certainly belongs to a stroke; one with less may be a stroke's soft edge.
-const CONTRAST = 1.5; // MNIST was scanned in black and white, so soft edges become steeper.
 
 // 784 pixels from 0 (paper) to 255 (ink), or null where nothing is drawn.
 function layOut(canvas) {
@@ -19,13 +18,11 @@ function layOut(canvas) {
   }
   const full = Math.max(...lines);
   if (full < STRONG) return null;
-  const dark = (value) => Math.min(Math.max(CONTRAST * (value / full - 0.5) + 0.5, 0), 1);
-  const [top, bottom, left, right] = boxOf(lines.map(dark), columns.map(dark));
+  const [top, bottom, left, right] = boxOf(lines, columns);
   const scale = 20 / Math.max(bottom - top, right - left);
   const rowMeans = means(top, bottom, scale);
   const columnMeans = means(left, right, scale);
-  const page = ink.map(dark);
-  const small = rowMeans.map((row) => columnMeans.map((column) => mean(page, width, row, column)));
+  const small = rowMeans.map((row) => columnMeans.map((column) => mean(ink, width, row, column) / full));
   const above = margin(small.map(total));
   const before = margin(columnMeans.map((_, x) => total(small.map((line) => line[x]))));
   const pixel = (y, x) => Math.round(255 * (small[y - above]?.[x - before] ?? 0));

@@ -1,0 +1,83 @@
+"""Train for people's own pictures: other pens, and what is no digit. Our weights are made so.
+
+The network also sees broken digits, to which no answer is right. This is outlier exposure:
+Hendrycks et al. 2019, "Deep anomaly detection with outlier exposure".
+"""
+
+from dataclasses import replace
+
+import torch
+import torch.nn.functional as F
+
+from mnist_adder import (
+    RECIPES,
+    Epochs,
+    RandomElastic,
+    Training,
+    WideNet,
+    gpu_check,
+    load_data,
+    train_run,
+)
+
+ELASTIC = RandomElastic(degrees=12, translate=0.07, scale=0.12, shear=7)
+
+
+def augment(images):
+    """Distort all images; then make a twelfth of them bolder, one thinner and one blurred."""
+    images = ELASTIC(images)  # [B, 1, 28, 28]
+    count = len(images) // 12
+    bold, thin, blurred, rest = images.split([count, count, count, len(images) - 3 * count])
+    share = torch.rand(count, 1, 1, 1, device=images.device)
+    bold = bold.lerp(F.max_pool2d(bold, 3, stride=1, padding=1), share)
+    thin = thin.lerp(-F.max_pool2d(-thin, 3, stride=1, padding=1), 0.7 * share)
+    side = int(torch.randint(9, 20, ()))  # as a scan of few pixels
+    small = F.interpolate(blurred, (side, side), mode="area")
+    blurred = F.interpolate(small, images.shape[2:], mode="bilinear")
+    ink = blurred.amax((1, 2, 3), keepdim=True).clamp(min=1)
+    blurred = 255 * blurred / ink  # as dark as before
+    return torch.cat([bold, thin, blurred, rest])
+
+
+def broken_digits(sample):
+    """Return images that look like writing, most of them no digits: [16, 1, 28, 28]."""
+    # Not 0, 1, 3 and 8: halved or turned, they would look like digits more often.
+    lopsided = torch.isin(sample.digit, sample.digit.new_tensor([2, 4, 5, 6, 7, 9]))
+    # Every fourth: the first images of a batch are bold, thin or blurred, which is no fault.
+    a, b, c, d = sample.image[lopsided][::4][:16].tensor_split(4)
+    # An upper half, and below it the mirrored upper half of another digit.
+    halves = torch.cat([a[:, :, :14], a.roll(1, 0).flip(2)[:, :, 14:]], 2)
+    # A mirrored right half, and the right half of another digit.
+    mirrored = torch.cat([b.flip(3)[..., :14], b.roll(1, 0)[..., 14:]], 3)
+    # Two digits over one another, one of them on its side.
+    crossed = torch.maximum(c.roll(4, 3), c.roll(1, 0).rot90(1, (2, 3)).roll(-4, 2))
+    on_their_sides = d.rot90(1, (2, 3))
+    return torch.cat([halves, mirrored, crossed, on_their_sides])
+
+
+class OutlierTraining(Training):
+    def forward(self, sample):
+        images = torch.cat([sample.image, broken_digits(sample)])
+        log_probs = self.model.features(images)  # [B + 16, 10]; no number is needed for these
+        count = len(sample.image)
+        outputs = self.model.combine(log_probs[:count], sample.number)
+        return *outputs, log_probs[count:]
+
+    def loss(self, outputs, sample):
+        losses = super().loss(outputs, sample)
+        losses["broken_loss"] = -outputs[2].mean()  # smallest if all ten digits are equally likely
+        losses["loss"] = losses["loss"] + 0.1 * losses["broken_loss"]
+        return losses
+
+
+RECIPE = replace(
+    RECIPES["adder"],
+    name="outliers",
+    model=WideNet,
+    epochs=Epochs(mnist=30, digits=80),
+    augment=augment,
+)
+
+if __name__ == "__main__":
+    run = train_run(None, OutlierTraining(RECIPE, load_data("auto"), device=gpu_check()))
+    print(f"now: python -m mnist_adder predict --run {run.folder} my_7.png --number 5")

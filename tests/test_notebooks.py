@@ -11,6 +11,7 @@ ROOT = Path(__file__).parents[1]
 PATHS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 NOTEBOOKS = pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
 FOLDER = re.compile(r"(?<![\w.:/])/(root|home|work|tmp|Users|content)/")
+EPOCHS = "Epochs(mnist=10, digits=80)"  # of the main notebook; colab.sh replaces it, too
 STORY = (
     "AdderDataset",
     "DigitCNN",
@@ -80,7 +81,10 @@ def test_they_run_from_top_to_bottom(tmp_path, monkeypatch):
         monkeypatch.setenv(name, value)
     everything = nbformat.v4.new_notebook()
     for path in PATHS:
+        assert (EPOCHS in path.read_text()) == (path.stem == "MNIST_Adder")
         afresh = f"%reset -f\n%cd -q {folder}\nprint('{path.name}')"
         cells = nbformat.read(path, as_version=4).cells
+        for cell in cells:
+            cell.source = cell.source.replace(EPOCHS, "1")
         everything.cells += [nbformat.v4.new_code_cell(afresh), *cells]
     NotebookClient(everything, timeout=300, kernel_name="python3").execute()

@@ -33,7 +33,7 @@ from mnist_adder import (
 from mnist_adder.runs import read_checkpoint
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
-LONGER = {"outliers": 80, "distributed": 60, "published": 450}  # lines
+LONGER = {"outliers": 90, "distributed": 60, "published": 450}  # lines
 TASKS = sorted(path.stem for path in EXAMPLES.glob("*.py") if path.stem not in LONGER)
 
 

@@ -27,32 +27,38 @@ def augment(images):
     """Distort all images; then make a twelfth of them bolder, one thinner and one blurred."""
     images = ELASTIC(images)  # [B, 1, 28, 28]
     count = len(images) // 12
-    bold, thin, blurred, rest = images.split([count, count, count, len(images) - 3 * count])
+    bold, thin, sharp, rest = images.split([count, count, count, len(images) - 3 * count])
     share = torch.rand(count, 1, 1, 1, device=images.device)
-    bold = bold.lerp(F.max_pool2d(bold, 3, stride=1, padding=1), share)
-    thin = thin.lerp(-F.max_pool2d(-thin, 3, stride=1, padding=1), 0.7 * share)
+    boldest = F.max_pool2d(bold, 3, stride=1, padding=1)
+    thinnest = -F.max_pool2d(-thin, 3, stride=1, padding=1)
     side = int(torch.randint(9, 20, ()))  # as a scan of few pixels
-    small = F.interpolate(blurred, (side, side), mode="area")
+    small = F.interpolate(sharp, (side, side), mode="area")
     blurred = F.interpolate(small, images.shape[2:], mode="bilinear")
-    ink = blurred.amax((1, 2, 3), keepdim=True).clamp(min=1)
-    blurred = 255 * blurred / ink  # as dark as before
-    return torch.cat([bold, thin, blurred, rest])
+    ink = blurred.amax((1, 2, 3), keepdim=True)
+    dark = 255 * blurred / ink.clamp(min=1)  # as dark as before
+    parts = [bold.lerp(boldest, share), thin.lerp(thinnest, 0.7 * share), dark, rest]
+    return torch.cat(parts)
 
 
 def broken_digits(sample):
     """Return images that look like writing, most of them no digits: [16, 1, 28, 28]."""
     # Not 0, 1, 3 and 8: halved or turned, they would look like digits more often.
-    lopsided = torch.isin(sample.digit, sample.digit.new_tensor([2, 4, 5, 6, 7, 9]))
+    digits = sample.digit.new_tensor([2, 4, 5, 6, 7, 9])
+    lopsided = sample.image[torch.isin(sample.digit, digits)]
     # Every fourth: the first images of a batch are bold, thin or blurred, which is no fault.
-    a, b, c, d = sample.image[lopsided][::4][:16].tensor_split(4)
+    chosen = lopsided[::4][:16]
+    a, b, c, d = chosen.tensor_split(4)
     # An upper half, and below it the mirrored upper half of another digit.
-    halves = torch.cat([a[:, :, :14], a.roll(1, 0).flip(2)[:, :, 14:]], 2)
+    mirrored = a.roll(1, 0).flip(2)
+    upper = torch.cat([a[:, :, :14], mirrored[:, :, 14:]], 2)
     # A mirrored right half, and the right half of another digit.
-    mirrored = torch.cat([b.flip(3)[..., :14], b.roll(1, 0)[..., 14:]], 3)
+    mirrored_right = b.flip(3)[..., :14]
+    right = b.roll(1, 0)[..., 14:]
+    symmetric = torch.cat([mirrored_right, right], 3)
     # Two digits over one another, one of them on its side.
-    crossed = torch.maximum(c.roll(4, 3), c.roll(1, 0).rot90(1, (2, 3)).roll(-4, 2))
-    on_their_sides = d.rot90(1, (2, 3))
-    return torch.cat([halves, mirrored, crossed, on_their_sides])
+    on_its_side = c.roll(1, 0).rot90(1, (2, 3))
+    crossed = torch.maximum(c.roll(4, 3), on_its_side.roll(-4, 2))
+    return torch.cat([upper, symmetric, crossed, d.rot90(1, (2, 3))])
 
 
 class OutlierTraining(Training):
@@ -79,5 +85,6 @@ RECIPE = replace(
 )
 
 if __name__ == "__main__":
-    run = train_run(None, OutlierTraining(RECIPE, load_data("auto"), device=gpu_check()))
+    training = OutlierTraining(RECIPE, load_data("auto"), device=gpu_check())
+    run = train_run(None, training)
     print(f"now: python -m mnist_adder predict --run {run.folder} my_7.png --number 5")

@@ -9,7 +9,8 @@ from mnist_adder import RECIPES, Training, gpu_check, load_data
 def focal_loss(log_probs, target, gamma=2.0):
     """Return the mean of −(1 − p)^gamma · log p, with p the probability of the right class."""
     log_p = log_probs.gather(1, target[:, None])  # [B, 1]
-    return -((1 - log_p.exp()) ** gamma * log_p).mean()
+    weight = (1 - log_p.exp()) ** gamma
+    return -(weight * log_p).mean()
 
 
 class FocalTraining(Training):

@@ -13,7 +13,11 @@ class OwnNet(nn.Module):
         super().__init__()
         self.read = nn.Sequential(nn.Flatten(), nn.Linear(784, 100), nn.ReLU())
         self.digit_head = nn.Linear(100, 10)
-        self.sum_head = nn.Sequential(nn.Linear(100 + 10, 100), nn.ReLU(), nn.Linear(100, 19))
+        self.sum_head = nn.Sequential(
+            nn.Linear(100 + 10, 100),
+            nn.ReLU(),
+            nn.Linear(100, 19),
+        )
 
     def forward(self, image, number):
         features = self.read(image)  # [B, 1, 28, 28] → [B, 100]

@@ -116,7 +116,10 @@ class TwoHeads(TrunkNet):
             nn.Flatten(),  # [B, 192]
         )
         self.trunk = nn.Sequential(
-            nn.Linear(192 + NUMBERS, 120), nn.ReLU(), nn.Linear(120, 60), nn.ReLU()
+            nn.Linear(192 + NUMBERS, 120),
+            nn.ReLU(),
+            nn.Linear(120, 60),
+            nn.ReLU(),
         )
         self.digit_head = nn.Linear(60, DIGITS)
         self.sum_head = nn.Linear(60, SUMS)
@@ -386,7 +389,8 @@ def mean(values: Sequence[float]) -> str:
 def figure(rows: Sequence[dict[str, Any]]) -> Figure:
     """Draw the shares of wrong answers: a dot for each run, a diamond for a published result."""
     recipes = list(by_recipe(rows))
-    axes = Figure(figsize=(4 + 1.3 * len(recipes), 4.6), layout="constrained").subplots()
+    width = 4 + 1.3 * len(recipes)
+    axes = Figure(figsize=(width, 4.6), layout="constrained").subplots()
     for index, (part, colour) in enumerate(plots.COLOURS.items()):
         shift = 0.2 * (index - 1)
         places = [recipes.index(row["recipe"]) + shift for row in rows]

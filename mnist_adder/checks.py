@@ -76,8 +76,9 @@ def check_network(model: nn.Module, sample: Any, digit_classes: int) -> None:
         raise InputError(
             f"the network must give log_probs and logits {wanted} for {shapes}, not {found}"
         )
-    log_probs = outputs[0].float()
-    if not (log_probs.exp().sum(1) - 1).abs().max() <= 0.02:  # NaN is not below it
+    probabilities = outputs[0].float().exp()
+    error = (probabilities.sum(1) - 1).abs()
+    if not error.max() <= 0.02:  # NaN is not below it
         advice = "end the digit's head with log_softmax"
         raise InputError(f"the network's first output must be log-probabilities: {advice}")
 

@@ -153,10 +153,11 @@ def evaluate(model: nn.Module, data: Data, *, batch_size: int = 125) -> Evaluati
     parts = [torch.cat(part) for part in zip(*outputs, strict=True)]  # all log_probs, all logits, …
     log_probs = parts[0].float()  # [10 N, 10]
     logits = parts[1].float()  # [10 N, 19]
-    if (log_probs.shape[1], logits.shape[1]) != (data.digit_classes, data.sum_classes):
+    found = (log_probs.shape[1], logits.shape[1])
+    if found != (data.digit_classes, data.sum_classes):
         raise InputError(
             f"the data has {data.digit_classes} digits and {data.sum_classes} sums, the network's"
-            f" outputs have {log_probs.shape[1]} and {logits.shape[1]}: they must fit"
+            f" outputs have {found[0]} and {found[1]}: they must fit"
         )
     digit = digits.repeat_interleave(data.number_classes)  # [10 N]
     losses = total_loss(log_probs, digit, logits, sums.flatten())

@@ -107,7 +107,8 @@ def _ink_is_light(page: np.ndarray) -> bool:
         return bool(page.mean() > calm.mean())
     excess = calm - middle
     border = np.ones(page.shape, bool)
-    border[size // 20 + 1 : -size // 20 - 1, size // 20 + 1 : -size // 20 - 1] = False
+    width = size // 20 + 1
+    border[width:-width, width:-width] = False
     # Bold strokes in a tight crop may cover most of the picture, but hardly of its border.
     return bool(excess.mean() + 2 * excess[border].mean() < 0)
 

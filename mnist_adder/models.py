@@ -41,7 +41,8 @@ def conv_block(
 ) -> list[nn.Module]:
     """Return convolution, BatchNorm and ReLU; with `pool`, a 2×2 max-pool after the convolution."""
     # No bias: BatchNorm has its own.
-    layers: list[nn.Module] = [nn.Conv2d(inputs, outputs, kernel, stride, padding, bias=False)]
+    convolution = nn.Conv2d(inputs, outputs, kernel, stride, padding, bias=False)
+    layers: list[nn.Module] = [convolution]
     if pool:
         layers.append(nn.MaxPool2d(2))  # here, so that the rest has less work
     return [*layers, nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)]

@@ -85,7 +85,8 @@ def image_grid(images: Any, titles: Sequence[str], heading: str, columns: int = 
         row, column = divmod(index, columns)
         left = across * column + 2
         top = down * row + 12
-        axes.imshow(image, cmap="gray_r", extent=(left, left + width, top + height, top))
+        extent = (left, left + width, top + height, top)
+        axes.imshow(image, cmap="gray_r", extent=extent)
         axes.text(left + width / 2, top - 1, title, ha="center", va="bottom", fontsize=10)
     return figure
 
@@ -261,7 +262,8 @@ def sample_path(model: AdderNet, image: Tensor, number: int) -> Figure:
     `image` is normalised, float [1, 28, 28], and lies where the network does, which is in
     evaluation mode.
     """
-    one_hot = F.one_hot(torch.tensor([number], device=image.device), 10).float()  # [1, 10]
+    numbers = torch.tensor([number], device=image.device)
+    one_hot = F.one_hot(numbers, 10).float()  # [1, 10]
     with torch.no_grad():
         log_probs = model.features(image[None])  # [1, 10]
         sharp = (model.adder.SHARPNESS * log_probs).softmax(1)
@@ -278,7 +280,7 @@ def sample_path(model: AdderNet, image: Tensor, number: int) -> Figure:
     _bars(before, digits, "2. the digit's\nprobabilities, in %", BLUE)
     _bars(after, sharp_digits, "3. sharpened, in %", BLUE)
     colours = [BLUE] * 10 + [ORANGE] * 10
-    values = [*sharp_digits, *one_hot[0].tolist()]
+    values = sharp_digits + one_hot[0].tolist()
     _bars(joined, values, "4. with the number: 20 values, in %", colours)
     joined.set_xticks(range(20), [*range(10), *range(10)])
     joined.set_xlabel("digit (blue), number (orange)")

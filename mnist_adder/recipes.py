@@ -84,7 +84,8 @@ class Recipe:
 
     def settings(self) -> dict[str, Any]:
         """Return all but name, about and model as plain data, as a run's config has it."""
-        names = [f.name for f in fields(self) if f.name not in ("name", "about", "model")]
+        others = ("name", "about", "model")
+        names = [field.name for field in fields(self) if field.name not in others]
         settings = {name: describe(getattr(self, name)) for name in names}
         settings["optimizer_options"] = {k: describe(v) for k, v in self.optimizer_options}
         return settings
@@ -139,5 +140,5 @@ SPEEDRUN = Recipe(
 )
 RECIPES = {recipe.name: recipe for recipe in (ADDER, NUMBER_LINE, EXACT_ADDER, SUMS_ONLY, SPEEDRUN)}
 # The networks that a run's file may name. Nothing else is made from a name in a file.
-OURS = (WideNet, *(recipe.model for recipe in RECIPES.values()))
-MODELS = {describe(model): model for model in OURS}
+NETWORKS = [WideNet, *(recipe.model for recipe in RECIPES.values())]
+MODELS = {describe(network): network for network in NETWORKS}

@@ -78,7 +78,8 @@ def load_data(
     else:
         choices = ", ".join(SOURCES)
         raise InputError(f"unknown data source {source!r}: choose {choices} or a file .npz")
-    classes = max(10, int(train.digits.max()) + 1, int(test.digits.max()) + 1)
+    highest = max(int(train.digits.max()), int(test.digits.max()))
+    classes = max(10, highest + 1)
     if validate is not None:
         train, test = _fold(train, validate)
     return Data(name, train, test, fold=validate, digit_classes=classes)
@@ -201,7 +202,8 @@ def mnist_layout(ink: Tensor) -> Tensor:
     """
     rows = ink.amax(1).nonzero()
     columns = ink.amax(0).nonzero()
-    box = ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    inked_rows = ink[rows[0] : rows[-1] + 1]
+    box = inked_rows[:, columns[0] : columns[-1] + 1]
     scale = 20 / max(box.shape)
     height = max(1, round(box.shape[0] * scale))
     width = max(1, round(box.shape[1] * scale))
@@ -218,5 +220,6 @@ def mnist_layout(ink: Tensor) -> Tensor:
 
 def _centred(mass: Tensor) -> int:
     """Return where a box begins, in 0…28, if the centre of its mass [side] is to be at 14."""
-    centre = float((mass * torch.arange(len(mass))).sum() / mass.sum())
+    places = torch.arange(len(mass))
+    centre = float((mass * places).sum() / mass.sum())
     return min(max(round(14 - centre), 0), 28 - len(mass))

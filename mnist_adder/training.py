@@ -113,7 +113,7 @@ class Training:
         means = {}
         for name in steps[0]:
             values = torch.stack([step[name] for step in steps])
-            means[name] = values.float().mean().item()  # `item` waits for the GPU: only once here
+            means[name] = values.float().mean().item()  # `item` waits for the GPU: not in each step
         return means
 
     def train_step(self, sample: Sample) -> dict[str, Tensor]:
@@ -134,9 +134,8 @@ class Training:
     def loss(self, outputs: Outputs, sample: Sample) -> dict[str, Tensor]:
         """Return scalars by name, the same names at each step; they enter the history.
 
-        "loss" is what backward starts from.
-
-        The training stops where a value whose name ends in "loss" is not finite.
+        "loss" is what backward starts from. The training stops where a value whose name ends in
+        "loss" is not finite.
         """
         log_probs, logits = outputs[:2]  # a network of your own may return more
         combined = total_loss(

@@ -64,6 +64,18 @@ def test_main_notebook_shows_the_story_s_code():
     assert shown.issuperset(STORY)
 
 
+@NOTEBOOKS
+def test_the_sources_that_it_shows_are_the_package_s(path):
+    """A change of the package makes the saved outputs old: run the notebook again."""
+    names = {}
+    for cell in code_cells(path):
+        for imports in re.findall(r"^from mnist_adder\b.*(?:[^(]$|\([^)]*\))", cell.source, re.M):
+            exec(imports, names)
+        for shown in re.findall(r"^show_source\(.*\)$", cell.source, re.M):
+            source = eval(shown, names).data
+            assert printed(cell.outputs[0]).strip() == source.strip(), shown
+
+
 def test_they_run_from_top_to_bottom(tmp_path, monkeypatch):
     """One epoch on the bundled digits, in a copy of the repository and one kernel for all."""
     (tmp_path / "mnist_adder").symlink_to(ROOT / "mnist_adder")

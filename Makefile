@@ -38,7 +38,7 @@ bench: $(VENV)/.tested  ## time ours against a published loop (half an hour)
 page: $(VENV)/.tested  ## build page/index.html; OPTIONS=--train trains its networks anew first
 	$(BIN)/python benchmarks/build_page.py $(OPTIONS)
 
-weights: $(VENV)/.tested runs/readme/SHA256SUMS  ## train the package's weights (half an hour); a run's log for the README
+weights: $(VENV)/.tested runs/readme/SHA256SUMS  ## train the package's weights (an hour); a run's log for the README
 	$(BIN)/python benchmarks/ship_weights.py runs/readme
 
 torture: $(VENV)/.tested  ## kill trainings, damage files; OPTIONS=--quick for a few

@@ -197,10 +197,10 @@ class QuickNet(AdderNet):
 
 
 class WideNet(AdderNet):
-    """`AdderNet` with 20 channels instead of 16: it has room to learn what is no digit, too."""
+    """`AdderNet` with 22 channels instead of 16: it has room to learn what is no digit, too."""
 
     def __init__(self) -> None:
-        super().__init__(cnn=DigitCNN(width=20))
+        super().__init__(cnn=DigitCNN(width=22))
 
 
 class NumberLineNet(AdderNet):

@@ -39,10 +39,11 @@ def find_digits(image: Any) -> Steps:
     page = _cut_out_sheet(_as_grey(colours))  # [H, W]
     if _ink_is_light(page):
         page = 1 - page
-    # Opening removes light specks; closing fills whatever is dark and narrow with paper.
+    # Opening removes light specks; closing fills with paper whatever is dark
+    # and narrower than two thirds of the page.
     size = min(page.shape)
     paper = morphology.opening(page, square(size // 80), mode="reflect")
-    paper = morphology.closing(paper, square(size // 4), mode="reflect")
+    paper = morphology.closing(paper, square(size // 3), mode="reflect")
     ink = _from_paper((paper - page) / paper.clip(0.2))
     digits, thrown = _sort(_find_strokes(ink))
     return Steps(page, ink.clip(0), digits, thrown)
@@ -99,7 +100,7 @@ def _ink_is_light(page: np.ndarray) -> bool:
     size = min(page.shape)
     side = 2 * (size // 80) + 1
     calm = filters.median(page, np.ones((side, side)))  # without specks
-    around = square(size // 4)
+    around = square(size // 3)
     lightest = morphology.dilation(calm, around)
     darkest = morphology.erosion(calm, around)
     middle = (lightest + darkest) / 2
@@ -115,10 +116,10 @@ def _ink_is_light(page: np.ndarray) -> bool:
 
 def _find_strokes(ink: np.ndarray) -> np.ndarray:
     """Return where ink, float [H, W], certainly is: bool [H, W]."""
-    noise = -np.quantile(ink[ink <= 0], 0.1)
+    noise = -np.quantile(ink[ink <= 0], 0.02)
     if noise > 0.01:
         ink = _from_paper(filters.gaussian(ink, min(ink.shape) / 300))
-        noise = -np.quantile(ink[ink <= 0], 0.1)
+        noise = -np.quantile(ink[ink <= 0], 0.02)
     low = max(FAINTEST, 4 * noise)
     strokes = filters.apply_hysteresis_threshold(ink, low, 1.5 * low)
     for patch in measure.regionprops(measure.label(strokes), intensity_image=ink):

@@ -107,14 +107,12 @@ class Training:
 
     def train_epoch(self) -> dict[str, float]:
         """Train one epoch and return the means of what `train_step` returns."""
-        steps: list[dict[str, Tensor]] = []
+        totals: dict[str, Tensor] = {}
         for sample in self.loader:
-            steps.append(self.train_step(sample))
-        means = {}
-        for name in steps[0]:
-            values = torch.stack([step[name] for step in steps])
-            means[name] = values.float().mean().item()  # `item` waits for the GPU: not in each step
-        return means
+            for name, value in self.train_step(sample).items():
+                totals[name] = totals.get(name, 0) + value
+        # `item` waits for the GPU, so it comes after the last step.
+        return {name: (total / len(self.loader)).item() for name, total in totals.items()}
 
     def train_step(self, sample: Sample) -> dict[str, Tensor]:
         """Take one step on a batch; return its losses and accuracies, scalars without gradients."""

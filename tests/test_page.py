@@ -24,6 +24,10 @@ from mnist_adder.models import AdderNet, ExactAdderNet, NumberLineNet
 from mnist_adder.page import page_html, show_page, write_page
 from published import Cascade
 
+# Pixels from the top of the whole page.
+CANVAS_TOP = "document.querySelector('#drawing').getBoundingClientRect().top + scrollY"
+# All digits get the same score.
+DOUBT = "() => { network.cnn.at(-1).bias.fill(0); network.cnn.at(-1).weight.fill(0); }"
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 
 
@@ -237,9 +241,22 @@ def test_clear_and_undo_take_back(page):
 def test_a_scribble_gets_a_word_of_doubt(page):
     draw(page, STROKES[7])
     assert "It reads a 7" in page.inner_text("#note")
-    page.evaluate("() => { network.cnn.at(-1).bias.fill(0); network.cnn.at(-1).weight.fill(0); }")
+    page.evaluate(DOUBT)
     page.check("#number [value='3']")
     assert "Not sure" in page.inner_text("#note")
+
+
+def test_a_long_note_does_not_move_the_canvas_under_the_pen(browser):
+    size = {"width": 360, "height": 740}
+    with opened(browser, build_page.FOLDER / "index.html", viewport=size) as page:
+        tops = [page.evaluate(CANVAS_TOP)]
+        draw(page, STROKES[7])
+        tops.append(page.evaluate(CANVAS_TOP))
+        page.evaluate(DOUBT)
+        page.check("#number [value='3']")
+        assert "Not sure" in page.inner_text("#note")
+        tops.append(page.evaluate(CANVAS_TOP))
+    assert tops == tops[:1] * 3
 
 
 def test_keys_do_all_that_the_mouse_does(page):

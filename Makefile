@@ -14,7 +14,7 @@ test: $(VENV)/.tested  ## lint, format check and tests
 	$(BIN)/python -m pytest --numprocesses auto
 
 notebook: $(VENV)/.tested  ## run the notebooks from top to bottom and keep their outputs
-	$(BIN)/jupyter nbconvert --to notebook --execute --inplace notebooks/*.ipynb
+	$(BIN)/jupyter nbconvert --to notebook --execute --ExecutePreprocessor.record_timing=False --inplace notebooks/*.ipynb
 	$(BIN)/jupyter nbconvert --to notebook --coalesce-streams --inplace notebooks/*.ipynb
 	$(BIN)/python benchmarks/notebook_pictures.py notebooks/*.ipynb
 

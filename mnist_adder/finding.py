@@ -66,6 +66,12 @@ def _from_paper(ink: np.ndarray) -> np.ndarray:
     return ink - np.median(lower)
 
 
+def _noise_of(ink: np.ndarray) -> float:
+    """Return how far noise reaches below 0 in ink [H, W], whose paper is at 0."""
+    # The 2 % quantile: a page in 8 bits has few levels of noise, and many pixels are exactly 0.
+    return -np.quantile(ink[ink <= 0], 0.02)
+
+
 def square(radius: int) -> Any:
     """Return the neighbourhood of a pixel for scikit-image's morphology."""
     return morphology.footprint_rectangle((2 * radius + 1,) * 2, decomposition="separable")
@@ -116,10 +122,10 @@ def _ink_is_light(page: np.ndarray) -> bool:
 
 def _find_strokes(ink: np.ndarray) -> np.ndarray:
     """Return where ink, float [H, W], certainly is: bool [H, W]."""
-    noise = -np.quantile(ink[ink <= 0], 0.02)
+    noise = _noise_of(ink)
     if noise > 0.01:
         ink = _from_paper(filters.gaussian(ink, min(ink.shape) / 300))
-        noise = -np.quantile(ink[ink <= 0], 0.02)
+        noise = _noise_of(ink)
     low = max(FAINTEST, 4 * noise)
     strokes = filters.apply_hysteresis_threshold(ink, low, 1.5 * low)
     for patch in measure.regionprops(measure.label(strokes), intensity_image=ink):

@@ -68,8 +68,9 @@ def main() -> None:
         for row in rows:
             print(f"  {row['what']}: {row['median']:.4g} {row['unit']}", flush=True)
         if not options.quick:
-            others = [row for row in read_table(options.out) if row["section"] != name]
-            write_table(options.out, others + rows, COLUMNS)
+            table = [row for row in read_table(options.out) if row["section"] != name] + rows
+            table.sort(key=lambda row: list(SECTIONS).index(row["section"]))
+            write_table(options.out, table, COLUMNS)
 
 
 def machine(section: str, data: Data) -> str:

@@ -79,15 +79,16 @@ def scans_as_pictures() -> list[Image.Image]:
 
 @torch.inference_mode()
 def calibrate(model: torch.nn.Module, images: torch.Tensor, digits: torch.Tensor) -> None:
-    """Print the threshold that 0.3 % of the images miss, and the best temperature."""
+    """Print the thresholds of evidence that few of the images miss, and the best temperature."""
+    missing = 0.003  # the share
     count = len(images)
     zeros = torch.zeros(count, dtype=torch.int64)
     number = F.one_hot(zeros, 10).float()
     views = prediction.views(images[:, None])
     answers = [model(normalise(view), number)[0] for view in views]
     for name, some in (("predict's three views", answers), ("the page's one view", answers[:1])):
-        least = prediction.evidence_of(some).quantile(0.003)
-        print(f"{name}: 0.3 % of {count:,} images have an evidence below {least:.2f} nats")
+        least = prediction.evidence_of(some).quantile(missing)
+        print(f"{name}: {missing:.1%} of {count:,} images have an evidence below {least:.2f} nats")
     losses = {}
     for percent in range(50, 200, 5):
         log_probs = F.log_softmax(answers[0] * 100 / percent, 1)

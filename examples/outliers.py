@@ -43,17 +43,17 @@ def augment(images):
 def broken_digits(sample):
     """Return images that look like writing and are no digits: [16, 1, 28, 28]."""
     # Other digits would too often look like digits again: two upper halves of a 2 are a 3.
-    a = four(sample, 4, 5, 6)
-    b = four(sample, 4, 9)
-    c = four(sample, 2, 3, 5, 6, 8)
+    tops = four(sample, 4, 5, 6)
+    sides = four(sample, 4, 9)
+    wholes = four(sample, 2, 3, 5, 6, 8)
     mirrored = four(sample, 3, 4, 7, 9).flip(3)
     # An upper half, and below it the upper half of another digit, upside down.
-    upper = torch.cat([a[:, :, :14], a.roll(1, 0).flip(2)[:, :, 14:]], 2)
+    upper = torch.cat([tops[:, :, :14], tops.roll(1, 0).flip(2)[:, :, 14:]], 2)
     # A right half, and to its left the mirrored right half of another digit.
-    symmetric = torch.cat([b.roll(1, 0).flip(3)[..., :14], b[..., 14:]], 3)
+    symmetric = torch.cat([sides.roll(1, 0).flip(3)[..., :14], sides[..., 14:]], 3)
     # Two digits over one another, one of them on its side.
-    turned = c.roll(1, 0).rot90(1, (2, 3))
-    crossed = torch.maximum(c.roll(4, 3), turned.roll(-4, 2))
+    turned = wholes.roll(1, 0).rot90(1, (2, 3))
+    crossed = torch.maximum(wholes.roll(4, 3), turned.roll(-4, 2))
     return torch.cat([mirrored, upper, symmetric, crossed])
 
 

@@ -27,17 +27,19 @@ def augment(images):
     """Distort all images; then make a twelfth of them bolder, one thinner and one blurred."""
     images = ELASTIC(images)  # [B, 1, 28, 28]
     count = len(images) // 12
-    bold, thin, sharp, rest = images.split([count, count, count, len(images) - 3 * count])
+    order = torch.randperm(len(images), device=images.device)
+    bold, thin, blurred = order[: 3 * count].view(3, count)  # which images
     share = torch.rand(count, 1, 1, 1, device=images.device)
-    boldest = F.max_pool2d(bold, 3, stride=1, padding=1)
-    thinnest = -F.max_pool2d(-thin, 3, stride=1, padding=1)
+    boldest = F.max_pool2d(images[bold], 3, stride=1, padding=1)
+    thinnest = -F.max_pool2d(-images[thin], 3, stride=1, padding=1)
     side = int(torch.randint(9, 20, ()))  # as a scan of few pixels
-    small = F.interpolate(sharp, (side, side), mode="area")
-    blurred = F.interpolate(small, images.shape[2:], mode="bilinear")
-    ink = blurred.amax((1, 2, 3), keepdim=True)
-    dark = 255 * blurred / ink.clamp(min=1)  # as dark as before
-    parts = [bold.lerp(boldest, share), thin.lerp(thinnest, 0.7 * share), dark, rest]
-    return torch.cat(parts)
+    small = F.interpolate(images[blurred], (side, side), mode="area")
+    smooth = F.interpolate(small, images.shape[2:], mode="bilinear")
+    images[bold] = images[bold].lerp(boldest, share)
+    images[thin] = images[thin].lerp(thinnest, 0.7 * share)
+    ink = smooth.amax((1, 2, 3), keepdim=True)
+    images[blurred] = 255 * smooth / ink.clamp(min=1)  # as dark as before
+    return images
 
 
 def broken_digits(sample):
@@ -59,9 +61,7 @@ def broken_digits(sample):
 
 def four(sample, *digits):
     """Return four images of these digits, [4, 1, 28, 28]."""
-    chosen = sample.image[torch.isin(sample.digit, sample.digit.new_tensor(digits))]
-    # From the whole batch: its first images are bold, thin or blurred, which is no fault.
-    return chosen[:: max(1, len(chosen) // 4)][:4]
+    return sample.image[torch.isin(sample.digit, sample.digit.new_tensor(digits))][:4]
 
 
 class OutlierTraining(Training):

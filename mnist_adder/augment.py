@@ -1,6 +1,5 @@
 """Random maps, affine and elastic, which make new training images of old ones, by the batch."""
 
-import functools
 import math
 from dataclasses import dataclass
 
@@ -79,20 +78,14 @@ class RandomElastic(RandomAffine):
 def affine_grid(maps: Tensor, height: int, width: int) -> Tensor:
     """Return the point of the image that each pixel is taken from: maps [B, 2, 3] to [B, H, W, 2].
 
-    It is `F.affine_grid` as one product of matrices instead of B products. That saves 4 to 10 % of
-    a training's time on a CPU.
+    It is `F.affine_grid`, which multiplies matrices of three columns, in a few sums. That saves 4
+    to 10 % of a training's time on a CPU.
     """
-    grid = maps @ pixel_centres(height, width, maps.dtype, maps.device)  # [B, 2, H W]
-    return grid.unflatten(2, (height, width)).permute(0, 2, 3, 1)  # [B, H, W, 2]
-
-
-@functools.cache  # the same for every batch
-def pixel_centres(height: int, width: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """Return (x, y, 1) of each pixel's centre, float [3, H W], as `F.grid_sample` counts them.
-
-    The image's sides are at −1 and 1.
-    """
-    x = (2 * torch.arange(width, dtype=dtype, device=device) + 1) / width - 1
-    y = (2 * torch.arange(height, dtype=dtype, device=device) + 1) / height - 1
-    rows, columns = torch.meshgrid(y, x, indexing="ij")
-    return torch.stack([columns, rows, torch.ones_like(rows)]).flatten(1)
+    # The centres of the pixels, as `F.grid_sample` counts them: the image's sides are at −1 and 1.
+    x = (2 * torch.arange(width, dtype=maps.dtype, device=maps.device) + 1) / width - 1
+    y = (2 * torch.arange(height, dtype=maps.dtype, device=maps.device) + 1) / height - 1
+    by_x, by_y, move = maps.unsqueeze(3).unbind(2)  # [B, 2, 1] each
+    columns = by_x * x  # [B, 2, W]
+    rows = by_y * y + move  # [B, 2, H]
+    grid = columns.unsqueeze(2) + rows.unsqueeze(3)  # [B, 2, H, W]
+    return grid.permute(0, 2, 3, 1)

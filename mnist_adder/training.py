@@ -122,8 +122,8 @@ class Training:
         losses["loss"].backward()
         self.optimizer.step()
         self.scheduler.step()
-        measured = {**losses, **accuracies(outputs, sample)}
-        return {name: value.detach() for name, value in measured.items()}
+        losses = {name: value.detach() for name, value in losses.items()}
+        return {**losses, **accuracies(outputs, sample)}
 
     def forward(self, sample: Sample) -> Outputs:
         """Return the network's outputs for a batch; override it for autocast, for example."""

@@ -166,10 +166,13 @@ def test_each_worker_draws_numbers_of_its_own_however_it_is_started():
     assert numbers_of_two_epochs(method) == numbers
 
 
-def test_the_loader_serves_an_image_at_most_once_an_epoch_and_shuffles():
+@pytest.mark.parametrize("made_at_once", [1, 2, 16])  # batches
+def test_the_loader_serves_an_image_at_most_once_an_epoch_and_shuffles(made_at_once):
     loader = Loader(AdderDataset(*marked(100)), 32)
+    loader.MADE_AT_ONCE = made_at_once
     epochs = [[mark for sample in loader for mark in marks(sample)] for _ in range(2)]
     assert len(loader) == 3
+    assert [len(sample.digit) for sample in loader] == [32, 32, 32]
     for epoch in epochs:
         assert len(epoch) == len(set(epoch)) == 96  # the last, incomplete batch is left out
     assert epochs[0] != epochs[1]

@@ -119,17 +119,16 @@ def test_outliers(data):
     varied = example.augment(images)
     assert varied.min() >= 0
     assert varied.max() <= 255.01
+    changed = (varied != distorted).any(3).any(2).any(1)  # [120]
+    assert changed.sum() == 30  # in all of the batch, not only at its start
+    assert changed[60:].any()
     more_ink = varied.sum((1, 2, 3)) - distorted.sum((1, 2, 3))
-    assert (more_ink[:10] > 0).all()  # bold
-    assert (more_ink[10:20] < 0).all()  # thin
-    assert torch.equal(varied[30:], distorted[30:])
+    assert (more_ink > 300).sum() >= 10  # bold
+    assert (more_ink < -300).sum() >= 10  # thin
 
     sample = data.dataset(data.train)[:200]
     broken = example.broken_digits(sample)
     assert broken.shape == (16, 1, 28, 28)
-    places = torch.arange(200.0).view(-1, 1, 1, 1)
-    spread = example.four(sample._replace(image=places), *range(10))
-    assert spread.flatten().tolist() == [0, 50, 100, 150]  # not only bold, thin or blurred ones
     sureness = {}
     for kind in (example.OutlierTraining, Training):
         training = kind(replace(example.RECIPE, epochs=2), data)

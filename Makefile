@@ -29,7 +29,7 @@ check-figures: $(VENV)/.tested  ## do the pages say what was measured?
 comparison: $(VENV)/.tested  ## train all recipes, several seeds each (hours; it can be interrupted)
 	$(BIN)/python benchmarks/trainings.py comparison
 
-withheld: $(VENV)/.tested  ## withhold pairs: who adds, and who remembers? (hours; it can be interrupted)
+withheld: $(VENV)/.tested  ## withhold pairs: who adds, and who remembers? (half an hour)
 	$(BIN)/python benchmarks/trainings.py withheld
 
 bench: $(VENV)/.tested  ## time ours against a published loop (half an hour)

@@ -99,12 +99,17 @@ def summarise(what: str, unit: str, values: Iterable[float]) -> Row:
 
 def seconds(action: Callable[[], object]) -> float:
     """Return how long an action takes, until a GPU has finished its work."""
-    wait = torch.cuda.synchronize if torch.cuda.is_available() else int
-    wait()
+    wait_for_gpu()
     start = time.perf_counter()
     action()
-    wait()
+    wait_for_gpu()
     return time.perf_counter() - start
+
+
+def wait_for_gpu() -> None:
+    """Wait until a GPU, where there is one, has finished its work."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
 
 
 def in_turn(actions: dict[str, Callable[[], object]], repeats: int) -> dict[str, list[float]]:

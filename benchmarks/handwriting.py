@@ -135,6 +135,7 @@ def measure_scans(model: torch.nn.Module) -> list[dict]:
 
 
 def main() -> None:
+    """Read pictures of every kind, print a row for each, and write the table where asked."""
     form = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=form)
     parser.add_argument("--model", type=Path, metavar="RUN", help="a run (default: the weights)")
@@ -145,7 +146,6 @@ def main() -> None:
     options = parser.parse_args()
     warnings.simplefilter("ignore")  # of unsure answers, which are counted
     model = read_run(options.model).model if options.model else load_pretrained()
-    model.eval()
     test = load_data("mnist", validate=options.fold).test
     if options.fold is not None:
         calibrate(model, test.images, test.digits)

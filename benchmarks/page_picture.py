@@ -38,6 +38,7 @@ THREE = UPPER + LOWER
 
 
 def main(path: str) -> None:
+    """Take the picture, where there is Chromium."""
     chromium = shutil.which("chromium") or shutil.which("chromium-browser")
     if chromium is None:
         sys.exit(f"{path} is not drawn: there is no Chromium in PATH")

@@ -171,6 +171,7 @@ def damage_files(count: int, first: int, place: Path) -> list[str]:
 
 
 def main() -> int:
+    """Kill trainings and damage files; return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--damages", type=int, default=10_000)

@@ -3,8 +3,8 @@
     python benchmarks/trainings.py comparison  # every recipe
     python benchmarks/trainings.py withheld    # 81 of the 100 pairs withheld
 
-A training that has a line of this version is not done again: delete the line to repeat it. An
-interrupted one goes on.
+A training that has a line of this version is not done again. An interrupted one goes on. To repeat
+one, delete its line and its folder in runs/trainings.
 """
 
 import argparse
@@ -63,7 +63,7 @@ def comparison() -> Iterator[Task]:
 
 
 def withheld() -> Iterator[Task]:
-    """The number line with three seeds; with one the MLP, which remembers, and the bound."""
+    """The number line with three seeds; the MLP and the exact adder, the two bounds, with one."""
     for seed in seeds(3):
         yield Task(RECIPES["number-line"], 81, seed)
     yield Task(RECIPES["adder"], 81, FIRST_SEED)
@@ -143,8 +143,7 @@ def add_line(path: Path, row: Row) -> None:
     others = [old for old in read_table(path) if same(old) != same(row)]
     order = list(ALL_RECIPES)
     lines = [*others, row]
-    lines.sort(key=itemgetter("withheld", "seed"))
-    lines.sort(key=lambda line: order.index(line["recipe"]))  # it keeps the order of equals
+    lines.sort(key=lambda line: (order.index(line["recipe"]), line["withheld"], line["seed"]))
     write_table(path, lines, COLUMNS)
 
 

@@ -24,21 +24,21 @@ ELASTIC = RandomElastic(degrees=12, translate=0.07, scale=0.12, shear=7)
 
 
 def augment(images):
-    """Distort all images; then make a twelfth of them bolder, one thinner and one blurred."""
+    """Distort all images; then make a twelfth bolder, a twelfth thinner, a twelfth blurred."""
     images = ELASTIC(images)  # [B, 1, 28, 28]
     count = len(images) // 12
     order = torch.randperm(len(images), device=images.device)
     bold, thin, blurred = order[: 3 * count].view(3, count)  # which images
     share = torch.rand(count, 1, 1, 1, device=images.device)
     boldest = F.max_pool2d(images[bold], 3, stride=1, padding=1)
+    images[bold] = images[bold].lerp(boldest, share)
     thinnest = -F.max_pool2d(-images[thin], 3, stride=1, padding=1)
-    side = int(torch.randint(9, 20, ()))  # as a scan of few pixels
+    images[thin] = images[thin].lerp(thinnest, 0.7 * share)
+    side = int(torch.randint(9, 20, ()))  # as a scan of few pixels; one size for all of these
     small = F.interpolate(images[blurred], (side, side), mode="area")
     smooth = F.interpolate(small, images.shape[2:], mode="bilinear")
-    images[bold] = images[bold].lerp(boldest, share)
-    images[thin] = images[thin].lerp(thinnest, 0.7 * share)
-    ink = smooth.amax((1, 2, 3), keepdim=True)
-    images[blurred] = 255 * smooth / ink.clamp(min=1)  # as dark as before
+    darkest = smooth.amax((1, 2, 3), keepdim=True)
+    images[blurred] = 255 * smooth / darkest.clamp(min=1)  # blurring made them paler
     return images
 
 

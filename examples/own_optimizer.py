@@ -25,8 +25,8 @@ class OwnTraining(Training):
         losses["gradient_norm"] = clip_grad_norm_(self.model.parameters(), max_norm=1.0)
         self.optimizer.step()
         self.scheduler.step()
-        measured = {name: value.detach() for name, value in losses.items()}
-        return {**measured, **accuracies(outputs, sample)}
+        losses = {name: value.detach() for name, value in losses.items()}
+        return {**losses, **accuracies(outputs, sample)}
 
 
 def main(data, device="cpu"):

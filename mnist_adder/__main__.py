@@ -181,8 +181,9 @@ def summary(options: argparse.Namespace) -> None:
 def predict(options: argparse.Namespace) -> int:
     model = runs.read_run(options.run).model if options.run else runs.load_pretrained()
     names = []
-    for name in options.images:  # Windows gives *.png as it is
-        names += [name] if Path(name).exists() else glob.glob(name) or [name]
+    for name in options.images:
+        found = [] if Path(name).exists() else glob.glob(name)  # Windows gives *.png as it is
+        names += found or [name]
     answers: list[dict[str, Any]] = []
     for name in names:
         try:

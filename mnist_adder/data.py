@@ -157,8 +157,8 @@ class AdderDataset(Dataset[Sample]):
         fixed_numbers: draw one number for each image now, and keep it.
         transform: a function of one image uint8 [C, H, W] that keeps its values in 0…255, such as
             torchvision's v2.RandomRotation (not ToDtype with scale=True, not Normalize).
-        augment: a function of images in 0…255, [B, C, H, W], such as `RandomAffine`. It gets the
-            images of several batches at once from `Loader`, so it must draw for each image.
+        augment: a function of images in 0…255, [B, C, H, W], such as `RandomAffine`. `Loader` gives
+            it the images of several batches at once: what it draws only once, they share.
         digit_classes, number_classes: how many digits and numbers there are.
 
     Raise `InputError` for images or digits of another form, or withheld pairs that leave a digit
@@ -230,30 +230,27 @@ class Loader:
 
     A stock `DataLoader` asks for one sample at a time, which takes many times as long (PyTorch's
     issue 106704). The last, incomplete batch of an epoch is left out. Each epoch has another order,
-    so no image is left out for good. Without `shuffle`, all samples come in their order.
+    so no image is left out for good.
 
     Raise `InputError` for a batch size that the data set cannot fill.
     """
 
-    MADE_AT_ONCE = 4  # batches: fewer and larger operations, a tenth of a training's time on a CPU
+    MADE_AT_ONCE = 4  # batches: fewer and larger operations take less time
 
-    def __init__(self, dataset: AdderDataset, batch_size: int, *, shuffle: bool = True) -> None:
+    def __init__(self, dataset: AdderDataset, batch_size: int) -> None:
         if not 1 <= batch_size <= len(dataset):
             raise InputError(f"batch size {batch_size} does not fit a set of {len(dataset)} images")
         self.dataset = dataset
         self.batch_size = batch_size
-        self.shuffle = shuffle
 
     def __len__(self) -> int:
-        whole, rest = divmod(len(self.dataset), self.batch_size)
-        # Shuffled, it leaves out the last, incomplete batch.
-        return whole if self.shuffle or rest == 0 else whole + 1
+        return len(self.dataset) // self.batch_size
 
     def __iter__(self) -> Iterator[Sample]:
-        order = torch.randperm if self.shuffle else torch.arange
-        rows = order(len(self.dataset), device=self.dataset.digits.device)
+        rows = torch.randperm(len(self.dataset), device=self.dataset.digits.device)
         rows = rows[: len(self) * self.batch_size]
         for several in rows.split(self.MADE_AT_ONCE * self.batch_size):
+            # Each field of these samples, cut into a part for each batch.
             fields = [field.split(self.batch_size) for field in self.dataset[several]]
             for batch in zip(*fields, strict=True):
                 yield Sample(*batch)

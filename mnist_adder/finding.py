@@ -158,7 +158,8 @@ def _sort(strokes: np.ndarray) -> tuple[list[np.ndarray], np.ndarray]:
         elif not groups or patch.image.shape[0] > 0.5 * groups[0][0].image.shape[0]:
             groups.append([patch])
     digits = [np.isin(labels, [p.label for p in group]) for group in groups]
-    return digits, strokes & ~np.any([*digits, np.zeros_like(strokes)], axis=0)
+    kept = [p.label for group in groups for p in group]
+    return digits, strokes & ~np.isin(labels, kept)
 
 
 def _is_frame(patch: Patch, patches: list[Patch]) -> bool:
@@ -169,13 +170,14 @@ def _is_frame(patch: Patch, patches: list[Patch]) -> bool:
     down = np.minimum(y, height - 1 - y)  # to the nearest side of the box
     across = np.minimum(x, width - 1 - x)
     margin = max(2, 0.1 * min(height, width))
-    along_sides = np.mean(np.minimum(down, across) <= margin) > 0.85
+    if np.mean(np.minimum(down, across) <= margin) <= 0.85:
+        return False
     for other in patches:
         first_row, first_column, last_row, last_column = other.bbox
         inside_rows = top < first_row and last_row < bottom
         inside_columns = left < first_column and last_column < right
         large = other.image.shape[0] > 0.2 * height
-        if along_sides and large and inside_rows and inside_columns:
+        if large and inside_rows and inside_columns:
             return True
     return False
 

@@ -58,7 +58,7 @@ class DigitCNN(nn.Sequential):
             *conv_block(width, width),
             *conv_block(width, width, pool=True),  # [B, 16, 6, 6]
             *conv_block(width, 2 * width),  # [B, 32, 6, 6]
-            *conv_block(2 * width, 2 * width, padding=0, pool=True),  # 4, then [B, 32, 2, 2]
+            *conv_block(2 * width, 2 * width, padding=0, pool=True),  # [B, 32, 2, 2]
             nn.Flatten(),  # [B, 128]
             nn.Linear(8 * width, DIGITS),
         )

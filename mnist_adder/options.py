@@ -38,7 +38,7 @@ SHARED: dict[str, dict[str, Any]] = {  # options of several commands
 
 
 class Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line, without the usage before it."""
+    """Say what is wrong in one line, without the usage before it."""
 
     def error(self, message: str) -> None:
         raise InputError(message)

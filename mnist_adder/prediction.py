@@ -2,7 +2,7 @@
 
 import os
 import warnings
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -14,10 +14,8 @@ from .data import NUMBERS, normalise
 from .errors import InputError
 from .finding import STRONG, Steps, find_digits, square
 from .pictures import read_image
+from .plots import Figure, finding_steps
 from .sources import mnist_layout
-
-if TYPE_CHECKING:
-    from .plots import Figure
 
 MIN_STROKE_WIDTH = 1.8  # Thinner strokes are thickened. The unit is a pixel of MNIST's 20×20 box.
 # Nats of evidence below which a picture is not sure to be a digit. Chosen with a network that was
@@ -49,9 +47,10 @@ def predict(model: nn.Module, image: Any, number: int, *, evidence: float = EVID
     """
     if isinstance(number, bool) or number not in range(NUMBERS):
         raise InputError(f"number must be a whole number from 0 to 9, not {number!r}")
-    prefix = f"{os.fspath(image)}: " if isinstance(image, str | os.PathLike) else ""
+    is_path = isinstance(image, str | os.PathLike)
+    prefix = f"{os.fspath(image)}: " if is_path else ""
     try:
-        if prefix or isinstance(image, bytes):
+        if is_path or isinstance(image, bytes):
             image = read_image(image)
         pixels = to_mnist(image)
     except InputError as error:
@@ -111,13 +110,11 @@ def to_mnist(image: Any) -> Tensor:
     return _lay_out(find_digits(image))
 
 
-def explain(image: Any) -> "Figure":
+def explain(image: Any) -> Figure:
     """Draw how the digit of an image, as `predict` takes it, was found; also if it is refused.
 
     `InputError` for what is no image, or is smaller than 4×4 pixels.
     """
-    from .plots import finding_steps
-
     is_file = isinstance(image, str | os.PathLike | bytes)
     steps = find_digits(read_image(image) if is_file else image)
     try:

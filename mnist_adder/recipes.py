@@ -43,7 +43,7 @@ class Recipe:
         label_smoothing: how much the digits' labels are smoothed, see `total_loss`. It is for
             training only, and makes the training's loss larger than the test's.
         fixed_numbers: draw one number for each image once, instead of afresh in each epoch.
-        augment: a function of a batch of training images, see `AdderDataset`.
+        augment: a function of training images, see `AdderDataset`.
     """
 
     name: str

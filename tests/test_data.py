@@ -180,15 +180,6 @@ def test_the_loader_serves_an_image_at_most_once_an_epoch_and_shuffles(made_at_o
     assert sample.digit.tolist() == [mark % 10 for mark in marks(sample)]
 
 
-@pytest.mark.parametrize(("count", "sizes"), [(64, [32, 32]), (70, [32, 32, 6])])
-def test_without_shuffle_the_loader_serves_everything_in_order(count, sizes):
-    loader = Loader(AdderDataset(*marked(count)), 32, shuffle=False)
-    samples = list(loader)
-    assert [len(sample.digit) for sample in samples] == sizes
-    assert len(loader) == len(sizes)
-    assert [mark for sample in samples for mark in marks(sample)] == list(range(count))
-
-
 # Other operations, counts and sizes.
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 class RandomAffine:
     """Rotate, move, scale and shear each image of a batch by a random map of its own.
 
-    It is torchvision's RandomAffine, but with a map for each image and not one for the batch. What
+    Like torchvision's RandomAffine, but with a map for each image, not one for all of them. What
     comes from outside the image is paper, 0. The draws come from torch's global generator.
     """
 

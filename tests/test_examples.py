@@ -115,16 +115,15 @@ def test_outliers(data):
     images = data.train.images[:120, None]
     torch.manual_seed(0)
     distorted = example.ELASTIC(images)
+    order = torch.randperm(120)  # its next draw: which images are bold, thin and blurred
     torch.manual_seed(0)
     varied = example.augment(images)
     assert varied.min() >= 0
     assert varied.max() <= 255.01
-    changed = (varied != distorted).any(3).any(2).any(1)  # [120]
-    assert changed.sum() == 30  # in all of the batch, not only at its start
-    assert changed[60:].any()
     more_ink = varied.sum((1, 2, 3)) - distorted.sum((1, 2, 3))
-    assert (more_ink > 300).sum() >= 10  # bold
-    assert (more_ink < -300).sum() >= 10  # thin
+    assert (more_ink[order[:10]] > 0).all()  # bold
+    assert (more_ink[order[10:20]] < 0).all()  # thin
+    assert torch.equal(varied[order[30:]], distorted[order[30:]])
 
     sample = data.dataset(data.train)[:200]
     broken = example.broken_digits(sample)

@@ -55,10 +55,9 @@ def test_formulas_for_any_outputs(seed, batch, spread, digit_weight, sum_weight,
     assert losses.total.item() == pytest.approx(digit_weight * nll + sum_weight * ce, **close)
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.int64])
-def test_a_one_hot_sum_is_its_class(outputs, dtype):
+def test_a_one_hot_sum_is_its_class(outputs):
     *others, sum = outputs
-    one_hot = torch.eye(19)[sum].to(dtype)
+    one_hot = torch.eye(19)[sum]
     torch.testing.assert_close(total_loss(*others, one_hot), total_loss(*others, sum))
 
 
@@ -69,28 +68,3 @@ def test_a_soft_sum_is_the_expected_loss(outputs):
     other = torch.full_like(sum, 3)
     expected = 0.7 * F.cross_entropy(logits, sum) + 0.3 * F.cross_entropy(logits, other)
     torch.testing.assert_close(losses.sum, expected)
-
-
-def test_labels_of_any_whole_type(outputs):
-    log_probs, digit, logits, sum = outputs
-    losses = total_loss(log_probs, digit.to(torch.uint8), logits, sum.to(torch.int32))
-    assert losses == total_loss(*outputs)
-    assert losses.total == losses.digit + losses.sum
-
-
-def test_probabilities_are_refused(outputs):
-    log_probs, *others = outputs
-    with pytest.raises(ValueError, match="log_softmax"):
-        total_loss(log_probs.exp(), *others)
-
-
-@pytest.mark.parametrize(
-    ("place", "shape"),
-    [(0, (3, 10)), (1, (3,)), (1, (4, 10)), (3, (3,)), (3, (4, 10)), (3, (4, 1))],
-)
-def test_shapes_that_do_not_fit_are_named(outputs, place, shape):
-    arguments = [*outputs]
-    arguments[place] = torch.zeros(shape, dtype=arguments[place].dtype)
-    with pytest.raises(ValueError) as refusal:
-        total_loss(*arguments)
-    assert str(list(shape)) in str(refusal.value)

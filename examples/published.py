@@ -334,8 +334,8 @@ def finished_run(folder: Path, training: Training, quiet: bool) -> Run:
     """Return the run in a folder: read back, gone on with, or trained from its beginning."""
     if not quiet:
         print(f"\n{folder}", flush=True)
-    if not (folder / runs.CHECKSUMS).exists():
-        resume = (folder / runs.CHECKPOINT).exists()
+    resume = (folder / runs.CHECKPOINT).exists()
+    if resume or not (folder / runs.CHECKSUMS).exists():
         return train_run(folder, training, resume=resume, quiet=quiet)
     run = read_run(folder, model=training.recipe.model)
     changed = runs.differences(run.config, runs.run_config(training))

@@ -4,7 +4,6 @@ import csv
 import io
 import json
 import os
-import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import is_dataclass
 from pathlib import Path
@@ -16,21 +15,15 @@ from torch import nn
 from .checks import unwrapped
 from .errors import InputError
 
-PART = ".part"  # the ending of a file that is not whole yet
-
 
 def write(path: Path, content: bytes) -> None:
     """Write a file whole: a reader finds the old file or the new one, never a part of it."""
-    # A random name, so that two writers never share a file; "x" follows no link.
-    part = path.with_name(f".{path.name}-{secrets.token_hex(8)}{PART}")
+    part = path.with_name(f".{path.name}.part")
     try:
-        with open(part, "xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
+        part.write_bytes(content)
         os.replace(part, path)
     finally:
-        part.unlink(missing_ok=True)
+        part.unlink(missing_ok=True)  # where the disk is full
 
 
 def must_be_new(path: Path) -> None:

@@ -70,7 +70,7 @@ def make_parser() -> argparse.ArgumentParser:
     add("--any-sum", action="store_true", help="sums may lose all of their pairs: up to 81")
     add("--init", type=Path, metavar="RUN", help="begin with the weights of this run")
     add("--deterministic", action="store_true", help="repeatable on a GPU too, slower")
-    add("--out", type=Path, metavar="DIR", help="a new or empty folder (the next in runs/)")
+    add("--out", type=Path, metavar="DIR", help="a new folder (the next in runs/)")
     add("--quiet", action="store_true", help="print no epochs")
     add("--resume", type=Path, metavar="RUN", help="go on with the unfinished run in this folder")
     # None says that they are not given: with --resume, even seed 0 may be another one.

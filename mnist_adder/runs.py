@@ -24,7 +24,7 @@ from .checks import serialise, unwrapped
 from .devices import device_name
 from .errors import InputError
 from .evaluation import evaluate
-from .files import PART, as_csv, as_json, as_weights, describe, read_csv, with_weights, write
+from .files import as_csv, as_json, as_weights, describe, read_csv, with_weights, write
 from .models import WideNet, parameter_count
 from .recipes import MODELS
 from .training import Row, Training, reported
@@ -37,7 +37,7 @@ WEIGHTS = "model.safetensors"
 CHECKED = (CONFIG, HISTORY, METRICS, WEIGHTS)
 CHECKSUMS = "SHA256SUMS"  # in the form that ``sha256sum --check`` reads
 PRETRAINED = Path(__file__).parent / "weights" / "adder.safetensors"
-# These may differ when a run goes on. (`differences` compares the settings one by one.)
+# These may differ when a run goes on. (`differences` compares the entries of "settings" itself.)
 NOT_COMPARED = ("mnist_adder", "device", "threads", "deterministic", "fine_tuned", "settings")
 
 
@@ -60,11 +60,11 @@ def train_run(
     """Run a training to its end in a folder that keeps a checkpoint after each epoch.
 
     Args:
-        folder: a folder that is not there, or is empty; None for the next ``runs/<recipe>-NNN``.
+        folder: a folder that is not there yet; None for the next ``runs/<recipe>-NNN``.
         training: of any class; with `resume`, made as the one that was interrupted.
         resume: go on with the training that `folder` holds.
 
-    Raise `InputError` for a folder that holds anything, or nothing to go on with.
+    Raise `InputError` for a folder that is there already, or holds nothing to go on with.
     """
     if resume:
         folder = Path(folder or "")
@@ -162,7 +162,7 @@ def run_config(training: Training) -> dict[str, Any]:
 def new_folder(folder: str | Path | None, training: Training) -> Path:
     """Make the folder of a new run, with the checkpoint as its first file.
 
-    Raise `InputError` for a folder that holds anything, or a training that cannot be saved.
+    Raise `InputError` if it is there already, or for a training that cannot be saved.
     """
     config = run_config(training)
     first = _checkpoint(training, config)
@@ -176,20 +176,12 @@ def new_folder(folder: str | Path | None, training: Training) -> Path:
         numbered = (Path("runs", f"{name}-{number:03}") for number in itertools.count(1))
         folder = next(path for path in numbered if not path.exists())
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / CHECKPOINT
     try:
-        if any(folder.iterdir()):
-            raise FileExistsError
-        path.touch(exist_ok=False)  # only one of two trainings gets the folder
+        folder.mkdir(parents=True)  # only one of two trainings gets the folder
     except FileExistsError as error:
         advice = "choose another folder, or go on with the run in it"
-        raise InputError(f"{folder} is not empty: {advice}") from error
-    try:
-        write(path, first)
-    except BaseException:
-        path.unlink()
-        raise
+        raise InputError(f"{folder} is there already: {advice}") from error
+    write(folder / CHECKPOINT, first)
     return folder
 
 
@@ -251,8 +243,6 @@ def _finish(folder: Path, training: Training, config: dict[str, Any]) -> Run:
     for name, figure in figures.items():
         write(folder / f"{name}.png", plots.png(figure))
     (folder / CHECKPOINT).unlink(missing_ok=True)
-    for part in folder.glob(f".*{PART}"):  # a process that was killed left it
-        part.unlink(missing_ok=True)
     return Run(folder, config, training.history, metrics, model)
 
 
@@ -266,18 +256,15 @@ def _check_version(config: dict[str, Any], folder: str | Path) -> None:
 
 def _read_checked(folder: Path) -> dict[str, bytes]:
     """Return the contents of a finished run's files, by name; their checksums are right."""
-    unfinished = (folder / CHECKPOINT).is_file()
-    checksums = []
-    if (folder / CHECKSUMS).is_file():
-        checksums = (folder / CHECKSUMS).read_text(errors="replace").splitlines()
-    elif not unfinished:
+    if (folder / CHECKPOINT).is_file():
+        raise InputError(f"{folder} holds an unfinished run: go on with it first")
+    if not (folder / CHECKSUMS).is_file():
         raise InputError(f"{folder} is no run's folder: it has no file {CHECKSUMS}")
+    checksums = (folder / CHECKSUMS).read_text(errors="replace").splitlines()
     contents = {}
     for name in CHECKED:
         path = folder / name
         contents[name] = path.read_bytes() if path.is_file() else b""
         if f"{sha256(contents[name]).hexdigest()}  {name}" not in checksums:
-            if unfinished:
-                raise InputError(f"{folder} holds an unfinished run: go on with it first")
             raise InputError(f"{path} is missing or damaged: train this run again")
     return contents

@@ -155,10 +155,10 @@ class AdderDataset(Dataset[Sample]):
         target: the operation to learn, see `add`.
         withheld: (digit, number) pairs that are never served.
         fixed_numbers: draw one number for each image now, and keep it.
-        transform: a function of one image uint8 [C, H, W] that keeps its values in 0…255, such as
-            torchvision's v2.RandomRotation (not ToDtype with scale=True, not Normalize).
-        augment: a function of images in 0…255, [B, C, H, W], such as `RandomAffine`. `Loader` gives
-            it the images of several batches at once: what it draws only once, they share.
+        augment: a function of images in 0…255, [B, C, H, W], such as `RandomAffine`. It may get
+            several batches at once. A transform of torchvision, such as v2.RandomRotation, draws
+            once for all images it gets, so give it each of them by itself:
+            ``lambda images: torch.stack([transform(image) for image in images])``.
         digit_classes, number_classes: how many digits and numbers there are.
 
     Raise `InputError` for images or digits of another form, or withheld pairs that leave a digit
@@ -173,7 +173,6 @@ class AdderDataset(Dataset[Sample]):
         target: Target = add,
         withheld: Pairs = (),
         fixed_numbers: bool = False,
-        transform: Augment | None = None,
         augment: Augment | None = None,
         digit_classes: int = DIGITS,
         number_classes: int = NUMBERS,
@@ -183,7 +182,6 @@ class AdderDataset(Dataset[Sample]):
         self.images = with_channel(images)  # [N, 1, 28, 28]
         self.digits = digits.long()
         self.rows = torch.arange(len(digits), device=device)
-        self.transform = transform
         self.augment = augment
         self.sums = sum_table(target, digit_classes, number_classes).to(device)
         self.sum_classes = int(self.sums.max()) + 1
@@ -206,8 +204,6 @@ class AdderDataset(Dataset[Sample]):
         digit = self.digits[rows]  # [B]
         number = self.draw_numbers(digit) if self.numbers is None else self.numbers[rows]  # [B]
         sum = self.sums[digit, number]  # [B]: digit + number, looked up in the table
-        if self.transform is not None:
-            image = torch.stack([self.transform(one) for one in image])
         if self.augment is not None:
             image = self.augment(image)  # while the background is still 0
         image = normalise(image)

@@ -109,31 +109,34 @@ def test_pairs_that_cannot_be_withheld(withheld, message):
         AdderDataset(*marked(20), withheld=withheld)
 
 
-# Transforms.
+# Augmentation.
 
 
 def test_a_transform_of_torchvision_is_drawn_for_each_image():
     images = torch.zeros(50, 28, 28, dtype=torch.uint8)
     images[:, 10:18, 14] = 255
+    transform = v2.RandomAffine(0, translate=(0.3, 0))
     dataset = AdderDataset(
-        images, torch.zeros(50, dtype=torch.int64), transform=v2.RandomAffine(0, translate=(0.3, 0))
+        images,
+        torch.zeros(50, dtype=torch.int64),
+        augment=lambda images: torch.stack([transform(image) for image in images]),
     )
     columns = dataset[:].image.sum((1, 2)).argmax(1)
     assert len(columns.unique()) > 5
     assert dataset[0].image.shape == (1, 28, 28)
 
 
-def test_augment_gets_the_batch_in_0_to_255_after_the_transform():
+def test_augment_gets_the_batch_in_0_to_255():
     given_images = []
 
     def augment(images):
         given_images.append(images)
-        return images
+        return images + 100
 
-    dataset = AdderDataset(*marked(20), transform=lambda image: image + 100, augment=augment)
+    dataset = AdderDataset(*marked(20), augment=augment)
     sample = dataset[[3, 5]]
     assert given_images[0].shape == (2, 1, 28, 28)
-    assert given_images[0].unique().tolist() == [103, 105]
+    assert given_images[0].unique().tolist() == [3, 5]
     assert marks(sample) == [103, 105]
 
 

@@ -65,7 +65,7 @@ class DigitCNN(nn.Sequential):
 
 
 class QuickCNN(nn.Sequential):
-    """More channels than `DigitCNN` and two convolutions less: it learns in fewer epochs."""
+    """More channels than `DigitCNN` and two convolutions fewer: it learns in fewer epochs."""
 
     def __init__(self) -> None:
         super().__init__(
@@ -128,20 +128,23 @@ class NumberLine(nn.Module):
         super().__init__()
         self.digit_places = nn.Parameter(0.1 * torch.randn(DIGITS))
         self.number_places = nn.Parameter(0.1 * torch.randn(NUMBERS))
-        self.sharpness = nn.Parameter(torch.tensor(-18.0))  # k = 0.05, see `forward`
+        self.sharpness = nn.Parameter(torch.tensor(-18.0))
 
     def places(self) -> tuple[Tensor, Tensor]:
         """Return the places of the digits [10] and numbers [10]; places 1 apart add exactly."""
         return 2 * self.digit_places, 2 * self.number_places
 
+    def k(self) -> Tensor:
+        """Return how much the nearest sum is preferred, a scalar: 0.05 at first, at most 2."""
+        return 2 * torch.sigmoid(self.sharpness / 5)
+
     def forward(self, log_probs: Tensor, number: Tensor) -> Tensor:
         """Return log_probs [B, 19] of the sum of log_probs [B, 10] and a one-hot number [B, 10]."""
         digit_places, number_places = self.places()
         sums = torch.arange(SUMS, device=log_probs.device)
-        k = 2 * torch.sigmoid(self.sharpness / 5)
         expected = 9 + digit_places[:, None] + number_places  # [10, 10]: a digit each row
         distance = sums - expected[:, :, None]  # [10, 10, 19]
-        table = (-k * distance**2).log_softmax(2)  # log p(sum | digit, number)
+        table = (-self.k() * distance**2).log_softmax(2)  # log p(sum | digit, number)
         given_digit = torch.einsum("bn,dns->bds", number, table)  # the number's part: [B, 10, 19]
         joint = log_probs[:, :, None] + given_digit  # log p(digit, sum)
         return joint.logsumexp(1)  # [B, 19]

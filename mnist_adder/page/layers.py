@@ -48,7 +48,7 @@ def _adder(adder: nn.Module) -> dict:
     if type(adder) is NumberLine:
         digits, numbers = map(_floats, adder.places())
         # Rounded, because the last digit of a sigmoid depends on the machine.
-        k = round(2 * torch.sigmoid(adder.sharpness / 5).item(), 6)
+        k = round(adder.k().item(), 6)
         return {"type": "line", "digitPlaces": digits, "numberPlaces": numbers, "sharpness": k}
     if type(adder) is ExactAdder:
         return {"type": "exact"}
@@ -72,7 +72,7 @@ def _layers(layer: nn.Module, name: str) -> list[dict]:
 
 def _conv(conv: nn.Conv2d) -> dict | None:
     sizes = (conv.kernel_size, conv.stride, conv.padding)
-    square = all(len(set(size)) == 1 for size in sizes)  # and no word, such as "same"
+    square = all(len(set(size)) == 1 for size in sizes)  # and no padding "same"
     if not square or conv.dilation != (1, 1) or conv.groups > 1 or conv.padding_mode != "zeros":
         return None
     kernel, stride, padding = (size[0] for size in sizes)

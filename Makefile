@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# The tables' trainings have one thread; with more, the same seed gives other figures.
+ONE_THREAD := OMP_NUM_THREADS=1
 
 .PHONY: run test notebook figures check-figures comparison withheld bench page weights torture colab oldest
 
@@ -20,17 +22,17 @@ notebook: $(VENV)/.tested  ## run the notebooks from top to bottom and keep thei
 
 figures: $(VENV)/.tested runs/readme/SHA256SUMS  ## the README's tables, and its figures in images/
 	cp $(foreach name,curves mistakes samples,runs/readme/$(name).png) images
-	$(BIN)/python benchmarks/page_picture.py images/page.png
 	$(BIN)/python benchmarks/tables.py
+	$(BIN)/python benchmarks/page_picture.py images/page.png
 
 check-figures: $(VENV)/.tested  ## do the pages say what was measured?
 	$(BIN)/python benchmarks/tables.py --check
 
 comparison: $(VENV)/.tested  ## train all recipes, several seeds each (hours; it can be interrupted)
-	$(BIN)/python benchmarks/trainings.py comparison
+	$(ONE_THREAD) $(BIN)/python benchmarks/trainings.py comparison
 
 withheld: $(VENV)/.tested  ## withhold pairs: who adds, and who remembers? (half an hour)
-	$(BIN)/python benchmarks/trainings.py withheld
+	$(ONE_THREAD) $(BIN)/python benchmarks/trainings.py withheld
 
 bench: $(VENV)/.tested  ## time ours against a published loop (half an hour)
 	$(BIN)/python benchmarks/bench.py $(OPTIONS)
@@ -39,7 +41,7 @@ page: $(VENV)/.tested  ## build page/index.html; OPTIONS=--train trains its netw
 	$(BIN)/python benchmarks/build_page.py $(OPTIONS)
 
 weights: $(VENV)/.tested runs/readme/SHA256SUMS  ## train the package's weights (an hour); a run's log for the README
-	$(BIN)/python benchmarks/ship_weights.py runs/readme
+	$(ONE_THREAD) $(BIN)/python benchmarks/ship_weights.py runs/readme
 
 torture: $(VENV)/.tested  ## kill trainings, damage files; OPTIONS=--quick for a few
 	$(BIN)/python benchmarks/torture.py $(OPTIONS)
@@ -50,8 +52,8 @@ colab: .venv-colab/.installed  ## run the notebooks with Colab's versions (6 GB;
 oldest: .venv-oldest/.installed  ## run the tests with the oldest supported versions (PYTHON=python3.10)
 	.venv-oldest/bin/python -m pytest
 
-runs/readme/SHA256SUMS:
-	$(BIN)/python -m mnist_adder train --data mnist --seed 10 --out runs/readme
+runs/readme/SHA256SUMS: | $(VENV)/.tested
+	$(ONE_THREAD) $(BIN)/python -m mnist_adder train $(if $(wildcard runs/readme),--resume,--data mnist --seed 10 --out) runs/readme
 
 $(VENV)/.installed: requirements.txt pyproject.toml
 	$(PYTHON) -m venv $(VENV)

@@ -11,15 +11,10 @@ import safetensors.torch
 from torch import nn
 
 from mnist_adder import RECIPES, fit, load_data, load_pretrained, pairs_to_withhold
-from mnist_adder.models import AdderNet, ExactAdderNet, NumberLineNet
 from mnist_adder.page import write_page
 
 FOLDER = Path(__file__).parents[1] / "page"
-NETWORKS = {
-    "adder": AdderNet,
-    "number-line": NumberLineNet,
-    "exact-adder": ExactAdderNet,
-}  # by recipe
+NETWORKS = ("adder", "number-line", "exact-adder")  # recipes
 SEED = 10
 WITHHELD = pairs_to_withhold(81, SEED, keep_sums=False)
 
@@ -35,7 +30,7 @@ def train() -> None:
 
 def read(name: str) -> nn.Module:
     """Return one of the three networks with its weights."""
-    network = NETWORKS[name]()
+    network = RECIPES[name].model()
     network.load_state_dict(safetensors.torch.load_file(FOLDER / f"{name}.safetensors"))
     return network
 

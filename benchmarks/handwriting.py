@@ -4,8 +4,7 @@
 
 The pictures are those of `made_pictures.py`, made of MNIST's test images. Changes to `predict` are
 tried with `--fold`: with images of a fold of the training set, other random draws, and a network
-(`--model`) that was trained without this fold. Then the threshold of the evidence is found, too,
-and the temperature that would calibrate the probabilities best.
+(`--model`) that was trained without this fold. Then the threshold of the evidence is found, too.
 """
 
 import argparse
@@ -20,13 +19,10 @@ from PIL import Image, ImageDraw, ImageFont
 from sklearn.datasets import load_digits
 
 import made_pictures
-from mnist_adder import load_pretrained, prediction, read_run
+from mnist_adder import load_data, load_pretrained, prediction, read_run
 from mnist_adder.data import normalise
 from mnist_adder.errors import InputError
-from mnist_adder.sources import load_data
 from store import write_table
-
-FIELDS = ["pictures of", "right", "refused", "unsure", "of"]
 
 
 def measure(model: torch.nn.Module, name: str, pictures: Iterable, digits: list) -> dict:
@@ -78,8 +74,8 @@ def scans_as_pictures() -> list[Image.Image]:
 
 
 @torch.inference_mode()
-def calibrate(model: torch.nn.Module, images: torch.Tensor, digits: torch.Tensor) -> None:
-    """Print the thresholds of evidence that few of the images miss, and the best temperature."""
+def calibrate(model: torch.nn.Module, images: torch.Tensor) -> None:
+    """Print the thresholds of evidence that few of the images miss."""
     missing = 0.003  # the share
     count = len(images)
     zeros = torch.zeros(count, dtype=torch.int64)
@@ -89,12 +85,6 @@ def calibrate(model: torch.nn.Module, images: torch.Tensor, digits: torch.Tensor
     for name, some in (("predict's three views", answers), ("the page's one view", answers[:1])):
         least = prediction.evidence_of(some).quantile(missing)
         print(f"{name}: {missing:.1%} of {count:,} images have an evidence below {least:.2f} nats")
-    losses = {}
-    for percent in range(50, 200, 5):
-        log_probs = F.log_softmax(answers[0] * 100 / percent, 1)
-        losses[percent / 100] = float(F.nll_loss(log_probs, digits))
-    best = min(losses, key=losses.get)
-    print(f"best temperature {best}: NLL {losses[best]:.5f} nats, {losses[1.0]:.5f} without it")
 
 
 def measure_all(
@@ -148,7 +138,7 @@ def main() -> None:
     model = read_run(options.model).model if options.model else load_pretrained()
     test = load_data("mnist", validate=options.fold).test
     if options.fold is not None:
-        calibrate(model, test.images, test.digits)
+        calibrate(model, test.images)
     seed = 0 if options.fold is None else 1
     images = [Image.fromarray(image) for image in test.images[: options.images].numpy()]
     digits = test.digits[: options.images].tolist()
@@ -158,7 +148,7 @@ def main() -> None:
         labels = list(range(10)) * (len(pictures) // 10)
         rows.append(measure(model, "fonts that imitate handwriting", pictures, labels))
     if options.out:
-        write_table(options.out, rows, FIELDS)
+        write_table(options.out, rows, rows[0])
 
 
 if __name__ == "__main__":

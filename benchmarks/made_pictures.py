@@ -255,8 +255,8 @@ PLAIN = {
     "… and off-centre on 480×360": off_centre,
     "… and on grey paper": grey,
     "… and as JPEG": dark_jpeg,
-    "page with a soft shadow to half": shadow,
-    "page with a hard shadow to half": hard_shadow,
+    "page whose light fades to a half": shadow,
+    "page with half the light on one side": hard_shadow,
     "pencil, grey page, soft shadow, noise, JPEG": everything,
 }
 SPOILED = {

@@ -70,7 +70,7 @@ def main(folder: Path) -> None:
     print(f"{runs.PRETRAINED}: joint accuracy {shipped.metrics['joint_accuracy']:.3%}")
 
     held_out = load_data("mnist", validate=0).test
-    handwriting.calibrate(trained(fold=0).model, held_out.images, held_out.digits)
+    handwriting.calibrate(trained(fold=0).model, held_out.images)
 
 
 if __name__ == "__main__":

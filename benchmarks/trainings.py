@@ -30,7 +30,7 @@ SEEDS = {  # how many; three of all others
     "adder": 5,
     "number-line": 5,
     "speedrun": 10,  # the headline
-    "stuck": 10,  # most of its trainings learn nothing, and some learn a little
+    "stuck": 10,  # to show that none of its trainings learns
 }
 KEY = ("version", "recipe", "epochs", "withheld", "seed", "dataset")
 METRICS = {  # column: the metric's name in a run

@@ -14,9 +14,9 @@ def main(data, device="cpu", epochs=3):
     optimizer = torch.optim.Adam(model.parameters(), lr=0.003)
     for epoch in range(epochs):
         for image, number, digit, sum in loader:
+            optimizer.zero_grad()
             log_probs, logits = model(image.to(device), number.to(device))
             losses = total_loss(log_probs, digit.to(device), logits, sum.to(device))
-            optimizer.zero_grad()
             losses.total.backward()
             optimizer.step()
         print(epoch, losses.total.item(), evaluate(model, data).metrics)

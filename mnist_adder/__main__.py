@@ -36,7 +36,7 @@ def main(arguments: list[str] | None = None) -> int:
             warnings.showwarning = lambda message, *_: complain("warning", message)
             options = make_parser().parse_args(arguments)
             status = COMMANDS[options.command](options) or 0
-            print(end="", flush=True)  # a full disk is noticed here
+            print(end="", flush=True)  # so that a full disk is an error here
             return status
     except BrokenPipeError:  # the reader of the output, such as `head`, has ended
         return 141

@@ -61,7 +61,7 @@ def _as_grey(colours: np.ndarray) -> np.ndarray:
 
 
 def _from_paper(ink: np.ndarray) -> np.ndarray:
-    """Return ink [H, W] with paper at 0; noise makes the closing find too bright a paper."""
+    """Return ink [H, W] with its paper at 0. (With noise, the closing finds too bright a paper.)"""
     lower = ink[ink <= filters.threshold_otsu(ink)] if np.ptp(ink) else ink
     return ink - np.median(lower)
 
@@ -94,7 +94,7 @@ def _cut_out_sheet(page: np.ndarray) -> np.ndarray:
             outline = np.pad(sheet.image_filled, 1)
             contour = measure.find_contours(outline)[0]
             corners = measure.approximate_polygon(contour, 0.05 * max(sheet.image.shape))
-            if len(corners) <= 6:  # four, the first of them again, and where the contour begins
+            if len(corners) <= 6:  # four, the first again, and perhaps where the contour begins
                 inside = morphology.erosion(outline, square(3))[1:-1, 1:-1]
                 paper = np.median(page[sheet.slice][sheet.image])
                 return np.where(inside, page[sheet.slice], paper)
@@ -116,7 +116,7 @@ def _ink_is_light(page: np.ndarray) -> bool:
     border = np.ones(page.shape, bool)
     width = size // 20 + 1
     border[width:-width, width:-width] = False
-    # Bold strokes in a tight crop may cover most of the picture, but hardly of its border.
+    # Bold strokes in a tight crop may cover most of the picture, but rarely most of its border.
     return bool(excess.mean() + 2 * excess[border].mean() < 0)
 
 

@@ -82,6 +82,6 @@ def colours_of(image: Any) -> np.ndarray:
     if alpha.all():
         return colours
     mean = np.average(colours.mean(2, keepdims=True), weights=alpha) if alpha.any() else 0
-    # A mostly transparent picture is ink alone, whose paper has the other brightness.
+    # If most of the picture is transparent, the rest is the ink: dark ink gets light paper.
     paper = mean.round() if alpha.mean() > 0.5 else 1 - np.round(mean)
     return colours * alpha + paper * (1 - alpha)

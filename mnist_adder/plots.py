@@ -78,7 +78,7 @@ def image_grid(images: Any, titles: Sequence[str], heading: str, columns: int = 
     down = height + 12
     figure = Figure(figsize=(1.35 * columns * width / height, 1.62 * rows + 0.5))
     figure.suptitle(heading)
-    axes = figure.subplots()  # one for all pictures takes much less memory than one for each
+    axes = figure.subplots()  # one for all pictures: one for each takes five times as long
     axes.axis("off")
     axes.set(xlim=(0, across * columns), ylim=(down * rows, 0))
     for index, (image, title) in enumerate(zip(images, titles, strict=True)):
@@ -165,10 +165,8 @@ def _curves_of(
 
 
 def _column(history: Sequence[Mapping[str, Any]], name: str) -> np.ndarray:
-    """Return the numbers of this name; a training of your own class may lack some, and has NaN."""
-    cells = [row.get(name) for row in history]
-    values = np.array([cell if isinstance(cell, int | float) else np.nan for cell in cells])
-    return np.where(np.isfinite(values), values, np.nan)
+    """Return the numbers of this name; a training of your own class may lack some: NaN."""
+    return np.array([row.get(name, np.nan) for row in history], float)
 
 
 def _log_axis(axes: Axes, label: str) -> None:

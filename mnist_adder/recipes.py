@@ -116,7 +116,7 @@ NUMBER_LINE = replace(
 EXACT_ADDER = replace(
     ADDER,
     name="exact-adder",
-    about="ours with the adder that has no parameter: the bound for every learned one",
+    about="ours with the adder that has no parameter: the best that a learned one can be",
     model=ExactAdderNet,
     sum_weight=1.0,
 )

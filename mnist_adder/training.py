@@ -86,8 +86,8 @@ class Training:
         check_network(self.model, self.loader.dataset[:2], data.digit_classes)
         self.optimizer = self.make_optimizer()
         self.scheduler = self.make_scheduler()
-        # Refuse what cannot be saved now, and not after hours. (Not `self.state_dict`: a
-        # subclass's may need what its `__init__` sets later.)
+        # Refuse at once what could not be saved after hours of training. (Not `self.state_dict`:
+        # a subclass's may need what its `__init__` sets later.)
         serialise(Training.state_dict(self))
 
     def __iter__(self) -> Iterator[Row]:
@@ -187,7 +187,7 @@ class Training:
         steps = self.epochs * len(self.loader)
         pct_start = self.recipe.pct_start
         if pct_start * steps == 1:
-            pct_start = 1.5 / steps  # OneCycleLR divides by the rising steps less one
+            pct_start = 1.5 / steps  # OneCycleLR divides by zero if exactly one step rises
         return OneCycleLR(
             self.optimizer,
             max_lr=self.recipe.lr,

@@ -51,7 +51,8 @@ def _suffice(shown: np.ndarray, keep_sums: bool) -> bool:
     digit, number = shown.nonzero()
     sums = digit + number
     edges = np.zeros((DIGITS + NUMBERS, DIGITS + NUMBERS))
-    holds = (sums > 0) & (sums < SUMS - 1)  # the sums 0 and 18 hold no place from both sides
+    # Not the pairs of the sums 0 and 18: the ends have no next sum, so a place may lie far outside.
+    holds = (sums > 0) & (sums < SUMS - 1)
     edges[digit, DIGITS + number] = holds
     parts, _ = connected_components(edges, directed=False)
     every_sum = len(set(sums)) == SUMS

@@ -41,7 +41,7 @@ FIGURES = {
     "curves": lambda: plots.curves(history(4), "my source"),
     "curves of one epoch": lambda: plots.curves(history(1), "my source"),
     "perfect curves": lambda: plots.curves(PERFECT, "my source"),
-    "curves without losses": lambda: plots.curves([{"epoch": 1, "lr": "x"}], "my source"),
+    "curves without losses": lambda: plots.curves([{"epoch": 1, "lr": 0.1}], "my source"),
     "truth table": lambda: plots.truth_table(TABLE, "my source"),
     "truth table without some digits": lambda: plots.truth_table(LACKING, "my source"),
     "truth table with withheld pairs": lambda: plots.truth_table(

@@ -187,9 +187,6 @@ def test_withheld_pairs_are_never_served(few, quick, form):
     assert not any(served)
 
 
-# Going on.
-
-
 # A network that is given.
 
 

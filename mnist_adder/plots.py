@@ -328,15 +328,13 @@ def sharpening(sharpness: float) -> Figure:
 
 
 @rc_context(STYLE)
-def worked_sum(
-    digit_places: Any, number_places: Any, sharpness: float, digit: int, number: int
-) -> Figure:
+def worked_sum(digit_places: Any, number_places: Any, k: float, digit: int, number: int) -> Figure:
     """Draw how the number line adds one digit and one number, with its places [10] and [10]."""
     digit_step = float(digit_places[digit])
     number_step = float(number_places[number])
     expected = 9 + digit_step + number_step
     sums = np.arange(SUMS)
-    weights = np.exp(-sharpness * (sums - expected) ** 2)
+    weights = np.exp(-k * (sums - expected) ** 2)
     figure = Figure(figsize=(9, 4.4))
     line, answer = figure.subplots(2, 1, sharex=True, height_ratios=(2, 3))
     steps = (

@@ -12,7 +12,9 @@ from mnist_adder import RECIPES, AdderNet, Epochs, RandomAffine, Recipe, TwoInpu
 ADDER = RECIPES["adder"]
 
 
-@pytest.mark.parametrize("name", ["adder", "number-line", "exact-adder", "sums-only", "speedrun"])
+@pytest.mark.parametrize(
+    "name", ["adder", "large", "number-line", "exact-adder", "sums-only", "speedrun"]
+)
 def test_our_recipes_are_complete(name):
     recipe = RECIPES[name]
     assert recipe.name == name

@@ -322,9 +322,11 @@ def test_a_reader_never_finds_a_part_of_a_file(tmp_path):
 
     writer = threading.Thread(target=overwrite)
     writer.start()
-    read = {path.read_bytes() for _ in range(300)}
-    done.set()
-    writer.join()
+    try:
+        read = {path.read_bytes() for _ in range(300)}
+    finally:
+        done.set()
+        writer.join()
     assert read <= {b"a" * 100_000, b"b" * 100_000}
     assert [file.name for file in tmp_path.iterdir()] == ["file"]
 

@@ -104,9 +104,9 @@ def searches() -> str:
     lines = []
     for row in read_table(RESULTS / "search.csv"):
         recipe = f"`{row['recipe']}`"
-        difference = f"{row['difference']:+.2f} ± {row['error']:.2f}"
-        lines.append([recipe, row["change"], row["folds"], difference])
-    titles = ["recipe", "change", "folds", "joint accuracy, points"]
+        difference = f"{row['difference']:+.3f} ± {row['error']:.3f}"
+        lines.append([recipe, row["change"], row["folds"], difference, row["version"]])
+    titles = ["recipe", "change", "folds", "joint accuracy, points", "mnist_adder"]
     return table(titles, lines, texts=2)
 
 

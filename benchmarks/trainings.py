@@ -28,6 +28,7 @@ ALL_RECIPES = RECIPES | PUBLISHED_RECIPES
 FIRST_SEED = 10
 SEEDS = {  # how many; three of all others
     "adder": 5,
+    "large": 5,
     "number-line": 5,
     "speedrun": 10,  # the headline
     "stuck": 10,  # to show that none of its trainings learns

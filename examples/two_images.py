@@ -1,4 +1,7 @@
-"""Two images in, the sum of their digits out: two channels, one label 0…99, and only one number."""
+"""Two images in, the sum of their digits out: two channels, one label 0…99.
+
+The second input is not needed here, so there is only one number.
+"""
 
 from dataclasses import replace
 

@@ -139,7 +139,7 @@ def evaluate(model: nn.Module, data: Data, *, batch_size: int = 125) -> Evaluati
         batch_size: images at a time, each with all numbers; a CPU is fastest with few.
     """
     model = unwrapped(model)
-    weight = next(model.parameters(), torch.zeros(0))  # tells the device and the precision
+    weight = next(model.parameters(), torch.zeros(0))  # has the device and the precision
     device = weight.device
     images = with_channel(data.test.images).to(device)  # [N, 1, 28, 28]
     digits = data.test.digits.long().to(device)  # [N]

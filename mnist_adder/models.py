@@ -206,6 +206,13 @@ class WideNet(AdderNet):
         super().__init__(cnn=DigitCNN(width=22))
 
 
+class LargeNet(AdderNet):
+    """`AdderNet` with 32 channels instead of 16: it has room for images that vary more."""
+
+    def __init__(self) -> None:
+        super().__init__(cnn=DigitCNN(width=32))
+
+
 class NumberLineNet(AdderNet):
     """`AdderNet` with the number line."""
 

@@ -55,7 +55,7 @@ def predict(model: nn.Module, image: Any, number: int, *, evidence: float = EVID
         pixels = to_mnist(image)
     except InputError as error:
         raise InputError(f"{prefix}{error}") from error
-    weight = next(model.parameters(), torch.zeros(0))  # tells the device and the precision
+    weight = next(model.parameters(), torch.zeros(0))  # has the device and the precision
     one_hot = F.one_hot(torch.tensor([int(number)]), NUMBERS).to(weight)
     answers = []
     with torch.inference_mode():

@@ -200,17 +200,10 @@ class QuickNet(AdderNet):
 
 
 class WideNet(AdderNet):
-    """`AdderNet` with 22 channels instead of 16: it has room to learn what is no digit, too."""
+    """`AdderNet` with 22 channels instead of 16: it has room for images that vary more."""
 
     def __init__(self) -> None:
         super().__init__(cnn=DigitCNN(width=22))
-
-
-class LargeNet(AdderNet):
-    """`AdderNet` with 32 channels instead of 16: it has room for images that vary more."""
-
-    def __init__(self) -> None:
-        super().__init__(cnn=DigitCNN(width=32))
 
 
 class NumberLineNet(AdderNet):

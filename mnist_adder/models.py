@@ -128,14 +128,14 @@ class NumberLine(nn.Module):
         super().__init__()
         self.digit_places = nn.Parameter(0.1 * torch.randn(DIGITS))
         self.number_places = nn.Parameter(0.1 * torch.randn(NUMBERS))
-        self.sharpness = nn.Parameter(torch.tensor(-18.0))
+        self.sharpness = nn.Parameter(torch.tensor(-18.0))  # k is 0.05 at first
 
     def places(self) -> tuple[Tensor, Tensor]:
         """Return the places of the digits [10] and numbers [10]; places 1 apart add exactly."""
         return 2 * self.digit_places, 2 * self.number_places
 
     def k(self) -> Tensor:
-        """Return how much the nearest sum is preferred, a scalar: 0.05 at first, at most 2."""
+        """Return how much the nearest sum is preferred, a scalar between 0 and 2."""
         return 2 * torch.sigmoid(self.sharpness / 5)
 
     def forward(self, log_probs: Tensor, number: Tensor) -> Tensor:

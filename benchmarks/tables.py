@@ -102,12 +102,14 @@ def speed() -> str:
 def searches() -> str:
     """What was tried on folds: the change, and the difference in joint accuracy."""
     lines = []
-    for row in read_table(RESULTS / "search.csv"):
+    rows = read_table(RESULTS / "search.csv")
+    for row in rows:
         recipe = f"`{row['recipe']}`"
         difference = f"{row['difference']:+.3f} ± {row['error']:.3f}"
-        lines.append([recipe, row["change"], row["folds"], difference, row["version"]])
-    titles = ["recipe", "change", "folds", "joint accuracy, points", "mnist_adder"]
-    return table(titles, lines, texts=2)
+        lines.append([recipe, row["change"], row["folds"], difference])
+    titles = ["recipe", "change", "folds", "joint accuracy, points"]
+    places = sorted({f"{row['machine']}, mnist_adder {row['version']}" for row in rows})
+    return f"{table(titles, lines, texts=2)}\n\n{'; '.join(places)}."
 
 
 def handwriting() -> str:

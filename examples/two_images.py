@@ -1,7 +1,4 @@
-"""Two images in, the sum of their digits out: two channels, one label 0…99.
-
-The second input is not needed here, so there is only one number.
-"""
+"""Two images in, as two channels, the sum of their digits out; the number is not needed."""
 
 from dataclasses import replace
 

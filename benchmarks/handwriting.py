@@ -5,9 +5,14 @@
 The pictures are those of `made_pictures.py`, made of MNIST's test images. Changes to `predict` are
 tried with `--fold`: with images of a fold of the training set, other random draws, and a network
 (`--model`) that was trained without this fold. Then the threshold of the evidence is found, too.
+
+For the row of fonts, install Debian's packages of handwriting in Latin letters, and give
+`--fonts /usr/share/fonts`: fonts-breip, fonts-bwht, fonts-dkg-handwriting, fonts-femkeklaver,
+fonts-humor-sans, fonts-rufscript and fonts-sjfonts.
 """
 
 import argparse
+import sys
 import warnings
 from collections.abc import Iterable
 from pathlib import Path
@@ -23,6 +28,9 @@ from mnist_adder import load_data, load_pretrained, prediction, read_run
 from mnist_adder.data import normalise
 from mnist_adder.errors import InputError
 from store import write_table
+
+# The folders of these packages' fonts: dkg's has another name.
+FONTS = "breip", "bwht", "fifthhorseman", "femkeklaver", "humor-sans", "rufscript", "sjfonts"
 
 
 def measure(model: torch.nn.Module, name: str, pictures: Iterable, digits: list) -> dict:
@@ -51,9 +59,15 @@ def measure(model: torch.nn.Module, name: str, pictures: Iterable, digits: list)
 
 
 def digits_in_fonts(folder: Path) -> list[Image.Image]:
-    """The ten digits in every font of a folder, at three sizes, dark on light."""
+    """The ten digits in each of the fonts, wherever in a folder, at three sizes, dark on light."""
+    paths = []
+    for name in FONTS:
+        found = sorted(folder.rglob(f"{name}/*.[ot]tf"))
+        if not found:
+            sys.exit(f"{folder} has no fonts in a folder {name}: install the packages")
+        paths += found
     pictures = []
-    for path in sorted(folder.rglob("*.[ot]tf")):
+    for path in paths:
         for size in (40, 100, 240):
             font = ImageFont.truetype(path, size)
             for digit in range(10):
@@ -131,7 +145,7 @@ def main() -> None:
     parser.add_argument("--model", type=Path, metavar="RUN", help="a run (default: the weights)")
     parser.add_argument("--fold", type=int, metavar="N", help="a fold of the training set, 0–11")
     parser.add_argument("--images", type=int, default=500, metavar="N", help="for a row (500)")
-    parser.add_argument("--fonts", type=Path, metavar="DIR", help="read digits in its fonts, too")
+    parser.add_argument("--fonts", type=Path, metavar="DIR", help="read digits in fonts, too")
     parser.add_argument("--out", type=Path, metavar="CSV", help="write the results there")
     options = parser.parse_args()
     warnings.simplefilter("ignore")  # of unsure answers, which are counted

@@ -59,8 +59,7 @@ def main(folder: Path) -> None:
         sys.exit(f"{folder} is not a run of `adder` on all of MNIST: train one first")
     first_line = "device: {hardware} | torch {torch} | Python {python} | seed {seed}"
     epochs = len(logged.history)
-    rows = [{**row, "epoch": int(row["epoch"])} for row in logged.history]
-    lines = [describe_row(row, epochs, logged.metrics["split"]) for row in rows]
+    lines = [describe_row(row, epochs, logged.metrics["split"]) for row in logged.history]
     log = [first_line.format(**logged.metrics), *lines[:2], "…", lines[-1]]
     write_text(RESULTS / "log.txt", "\n".join([*log, ""]))
 

@@ -19,7 +19,7 @@ def main(data, device="cpu"):
     x_test = data.test.images.numpy()
     y_test = data.test.digits.numpy()
 
-    # The 2 epochs of "speedrun" suit 60,000 images. A small set needs more: a few hundred steps.
+    # The 2 epochs of "speedrun" suit 60,000 images. A small set needs more of them.
     recipe = replace(RECIPES["speedrun"], epochs=30 if len(y_train) < 6000 else 2)
 
     print("from arrays:")

@@ -11,8 +11,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from . import devices, inspection, page, plots, prediction, range_test, runs, withhold
 from .checks import check_network
 from .data import Data
@@ -30,7 +28,6 @@ WITH_RESUME = ("command", "resume", "data_dir", "device", "deterministic", "quie
 
 def main(arguments: list[str] | None = None) -> int:
     """Run a command and return its exit status: 2 for what cannot be done, said in one line."""
-    deterministic = torch.are_deterministic_algorithms_enabled()
     try:
         with warnings.catch_warnings():
             warnings.showwarning = lambda message, *_: complain("warning", message)
@@ -47,12 +44,8 @@ def main(arguments: list[str] | None = None) -> int:
             raise
         complain("error", "there is not enough memory")
     except KeyboardInterrupt as interrupt:
-        complain("interrupted", str(interrupt) or "nothing was begun")
+        complain("interrupted", str(interrupt) or "the command did not finish")
         return 130
-    finally:
-        # To set it takes seconds, also where nothing changes: torch imports its compiler.
-        if torch.are_deterministic_algorithms_enabled() != deterministic:
-            torch.use_deterministic_algorithms(deterministic)
     return 2
 
 

@@ -64,7 +64,11 @@ def sum_table(target: Target, digit_classes: int, number_classes: int) -> Tensor
     digit, number = torch.meshgrid(digits, numbers, indexing="ij")  # digit[d, n] is d
     sums = torch.as_tensor(target(digit, number))
     if sums.shape != digit.shape or sums.dtype not in WHOLE:
-        raise InputError("the operation must give a whole number for each digit and number: use //")
+        given = f"{sums.dtype} {list(sums.shape)}"
+        advice = "divide with //, and put .long() after a comparison"
+        raise InputError(
+            f"the operation must give whole numbers {list(digit.shape)}, not {given}: {advice}"
+        )
     if sums.min() < 0:
         raise InputError("the operation must give classes 0, 1, 2, …: add a number to its results")
     return sums.long()
@@ -74,7 +78,8 @@ def sum_table(target: Target, digit_classes: int, number_classes: int) -> Tensor
 class Data:
     """The training set, the test set, and the classes of the two outputs.
 
-    Raise `InputError` for images, digits or an operation of another form.
+    Raise `InputError` for images or digits of a wrong type or shape, or an operation that gives no
+    classes.
     """
 
     source: str  # "mnist", "digits", or a name of your own, which every report bears

@@ -1,4 +1,4 @@
-"""Which device to train on, seeded and said."""
+"""Choose the device to train on, seed the random generators, and print both."""
 
 import os
 import platform

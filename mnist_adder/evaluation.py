@@ -33,7 +33,7 @@ class Evaluation:
 
     digits: Tensor  # int64 [N], the truth
     sums: Tensor  # int64 [N, 10], the truth; a column for each number
-    predicted_digits: Tensor  # int64 [N, 10]; a row differs if the number affects the digit
+    predicted_digits: Tensor  # int64 [N, 10]; in a row, equal unless the number counts
     predicted_sums: Tensor  # int64 [N, 10]
     digit_loss: float  # mean over the 10 N pairs, in nats
     sum_loss: float
@@ -71,9 +71,10 @@ class Evaluation:
         joint = self.both_right[chosen].double().mean().item()
         return {"digit_accuracy": digit, "sum_accuracy": sum, "joint_accuracy": joint}
 
-    def measure(self, withheld: Pairs = ()) -> dict[str, float]:
+    def measure(self, withheld: Pairs) -> dict[str, float]:
         """Return the metrics; where pairs were withheld, also those on them and on the others."""
         metrics = self.metrics
+        withheld = list(withheld)
         if withheld:
             table = pair_table(withheld, self.digit_classes, self.sums.shape[1])
             for name, pairs in (("withheld", table), ("shown", ~table)):

@@ -18,6 +18,7 @@ from .errors import InputError
 
 def write(path: Path, content: bytes) -> None:
     """Write a file whole: a reader finds the old file or the new one, never a part of it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.part")
     try:
         part.write_bytes(content)
@@ -53,11 +54,13 @@ def read_csv(content: bytes) -> list[dict[str, Any]]:
     return [{name: _number(cell) for name, cell in row.items()} for row in table]
 
 
-def _number(cell: str) -> float | str:
-    try:
-        return float(cell)
-    except ValueError:
-        return cell
+def _number(cell: str) -> int | float | str:
+    for kind in (int, float):
+        try:
+            return kind(cell)
+        except ValueError:
+            continue
+    return cell
 
 
 def as_weights(model: nn.Module) -> bytes:

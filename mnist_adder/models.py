@@ -115,7 +115,7 @@ class AdderMLP(nn.Module):
 class NumberLine(nn.Module):
     """The adder that learns to add: each digit and each number has a learned place on a line.
 
-    With the digit's place a_d, the number's place b_n and a sharpness k, p(s) = Σ_d p(d) ·
+    With the digit's place a_d, the number's place b_n and a factor k, p(s) = Σ_d p(d) ·
     softmax_s(−k (s − 9 − a_d − b_n)²): 21 parameters in all. The places begin near 0, so that every
     sum is first expected in the middle, at 9.
 

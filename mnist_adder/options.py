@@ -27,13 +27,25 @@ SHARED: dict[str, dict[str, Any]] = {  # options of several commands
         "choices": RECIPES,
         "default": "adder",
         "metavar": "NAME",
-        "help": "the recipe (adder)",
+        "help": "the recipe (default: adder)",
     },
-    "--seed": {"type": int, "default": 0, "metavar": "N", "help": "of all that is random (0)"},
+    "--seed": {
+        "type": int,
+        "default": 0,
+        "metavar": "N",
+        "help": "the seed, which decides everything random (default: 0)",
+    },
     "--data": {"help": "auto, mnist, digits or a file .npz"},
-    "--data-dir": {"metavar": "DIR", "help": "of MNIST ($MNIST_ADDER_DATA, else data)"},
+    "--data-dir": {
+        "metavar": "DIR",
+        "help": "the folder of MNIST (default: $MNIST_ADDER_DATA, else data)",
+    },
     "--device": {"default": "auto", "help": "auto (default), cpu, cuda or mps"},
-    "--run": {"type": Path, "metavar": "RUN", "help": "whose network (the package's)"},
+    "--run": {
+        "type": Path,
+        "metavar": "RUN",
+        "help": "the run whose network is used (default: the network in the package)",
+    },
 }
 
 
@@ -62,16 +74,16 @@ def make_parser() -> argparse.ArgumentParser:
     about = "Train a recipe and save the run in a folder."
     add = add_command("train", about, "--recipe", "--seed", *data)
     add("--epochs", type=int, metavar="N", help="instead of the recipe's")
-    add("--batch-size", type=int, metavar="N", help="likewise")
-    add("--lr", type=float, metavar="X", help="likewise; the highest rate")
+    add("--batch-size", type=int, metavar="N", help="instead of the recipe's")
+    add("--lr", type=float, metavar="X", help="instead of the recipe's learning rate")
     fold: dict[str, Any] = {"type": int, "nargs": "?", "const": 0, "metavar": "FOLD"}
-    add("--validate", **fold, help="test on a fold of the training set, 0-11 (0)")
+    add("--validate", **fold, help="test on a fold of the training set, 0-11 (0 without FOLD)")
     add("--withhold", type=int, metavar="N", help="keep N of the 100 pairs out of training")
     add("--any-sum", action="store_true", help="sums may lose all of their pairs: up to 81")
     add("--init", type=Path, metavar="RUN", help="begin with the weights of this run")
-    add("--deterministic", action="store_true", help="repeatable on a GPU too, slower")
-    add("--out", type=Path, metavar="DIR", help="a new folder (the next in runs/)")
-    add("--quiet", action="store_true", help="print no epochs")
+    add("--deterministic", action="store_true", help="make a GPU repeat its results; slower")
+    add("--out", type=Path, metavar="DIR", help="a new folder (default: the next in runs/)")
+    add("--quiet", action="store_true", help="do not print a line for each epoch")
     add("--resume", type=Path, metavar="RUN", help="go on with the unfinished run in this folder")
     # None says that they are not given: with --resume, even seed 0 may be another one.
     commands.choices["train"].set_defaults(recipe=None, seed=None)
@@ -88,13 +100,25 @@ def make_parser() -> argparse.ArgumentParser:
 
     about = "Write a page to draw digits on: one HTML file with the network in it."
     add = add_command("page", about, "--run")
-    add("--out", type=Path, default=Path("adder.html"), metavar="FILE", help="new (adder.html)")
+    add(
+        "--out",
+        type=Path,
+        default=Path("adder.html"),
+        metavar="FILE",
+        help="a new file (default: adder.html)",
+    )
 
     about = "Print a network's layers."
     add = add_command("summary", about, "--recipe")
-    add("--graph", type=Path, metavar="FILE", help="draw the autograd graph there too")
+    add("--graph", type=Path, metavar="FILE", help="also draw the autograd graph into this file")
 
     about = "Find a learning rate with a range test."
     add = add_command("lr-find", about, "--recipe", "--seed", *data)
-    add("--out", type=Path, default=Path("lr_range.png"), metavar="FILE", help="new (lr_range.png)")
+    add(
+        "--out",
+        type=Path,
+        default=Path("lr_range.png"),
+        metavar="FILE",
+        help="a new file (default: lr_range.png)",
+    )
     return parser

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from torch import Tensor
 
-from .data import SUMS, Data, Pairs, Sample
+from .data import SUMS, Data, Sample
 from .evaluation import Evaluation
 from .models import AdderNet
 from .training import Row
@@ -49,7 +49,7 @@ def png(figure: Figure) -> bytes:
 
 
 def run_figures(
-    data: Data, history: Sequence[Row], evaluation: Evaluation, withheld: Pairs = ()
+    data: Data, history: Sequence[Row], evaluation: Evaluation, withheld: Sequence[Sequence[int]]
 ) -> dict[str, Figure]:
     """Return every figure of a run's folder, by name."""
     source = f"{data.source}, {data.test_name}"
@@ -60,7 +60,7 @@ def run_figures(
     return {
         "samples": sample_grid(batch, f"{data.source}, training"),
         "curves": curves(history, data.source),
-        "mistakes": mistakes(data.test.images, evaluation.mistakes, source),
+        "mistakes": mistakes(data.test.images.cpu(), evaluation.mistakes, source),
         "truth_table": truth_table(evaluation.truth_table, source, withheld),
         "confusion": confusion(evaluation.confusion, source),
     }
@@ -170,7 +170,7 @@ def _column(history: Sequence[Mapping[str, Any]], name: str) -> np.ndarray:
 
 
 def _log_axis(axes: Axes, label: str) -> None:
-    """Make an axis logarithmic. An accuracy's is that of the share wrong, upside down."""
+    """Make an axis logarithmic. For an accuracy, it shows the share of errors, upside down."""
     low, high = axes.dataLim.intervaly
     if not low <= high:  # nothing is drawn
         return

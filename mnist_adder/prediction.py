@@ -18,7 +18,7 @@ from .plots import Figure, finding_steps
 from .sources import mnist_layout
 
 MIN_STROKE_WIDTH = 1.8  # Thinner strokes are thickened. The unit is a pixel of MNIST's 20×20 box.
-# Nats of evidence below which a picture is not sure to be a digit. Chosen with a network that was
+# A picture with less evidence, in nats, is marked "not sure". Chosen with a network that was
 # trained without a fold: 0.3 % of the fold's digits have less, and four fifths of other things.
 EVIDENCE = 3.4
 
@@ -43,7 +43,8 @@ def predict(model: nn.Module, image: Any, number: int, *, evidence: float = EVID
     The image is the path of a picture, its bytes, or what `to_mnist` takes. The model is in
     evaluation mode; it takes float32 [1, 1, 28, 28] and one-hot [1, 10], and returns log_probs
     [1, 10] and logits [1, 19]. The answer is sure if `evidence_of` reaches `evidence`, in nats.
-    `InputError` for another number, a bad image, or an answer that is NaN.
+    Raise `InputError` for a number outside 0–9, an image that cannot be read, or an answer that is
+    NaN or infinite.
     """
     if isinstance(number, bool) or number not in range(NUMBERS):
         raise InputError(f"number must be a whole number from 0 to 9, not {number!r}")
@@ -67,7 +68,7 @@ def predict(model: nn.Module, image: Any, number: int, *, evidence: float = EVID
     sum_probabilities = logits[0].softmax(0)
     probabilities = torch.cat([digit_probabilities, sum_probabilities])
     if not probabilities.isfinite().all():
-        raise InputError("the network's answer is not a number: train it again or use others")
+        raise InputError("the network's answer is NaN or infinite: use other weights")
     sure = bool(evidence_of([log_probs for log_probs, _ in answers]) >= evidence)
     if not sure:
         warnings.warn(f"{prefix}this does not look like a digit to the network", stacklevel=2)

@@ -124,7 +124,7 @@ NUMBER_LINE = replace(
 EXACT_ADDER = replace(
     ADDER,
     name="exact-adder",
-    about="ours with the adder that has no parameter: the best that a learned one can be",
+    about="ours with an adder that has no parameters: it is given how to add",
     model=ExactAdderNet,
     sum_weight=1.0,
 )

@@ -1,4 +1,4 @@
-"""A training's folder: written whole, read back, gone on with.
+"""A training's folder: write it, read it, go on with a training that was interrupted.
 
 ``checkpoint.pt`` is its first file and holds the whole training until that ends. Then come config,
 history, metrics, weights, checksums and figures. Nothing that a file says is executed or imported.
@@ -138,7 +138,7 @@ def run_config(training: Training) -> dict[str, Any]:
     data = training.data
     tensors = (*data.train, *data.test, data.sums)
     content = b"".join(tensor.cpu().numpy().tobytes() for tensor in tensors)
-    # The recipe's function may make a network that its class alone would not make.
+    # The recipe's function, not the class of its network: the class alone may make another one.
     model = type(unwrapped(training.model)) if training.fine_tuned else training.recipe.model
     return {
         "mnist_adder": __version__,
@@ -152,7 +152,6 @@ def run_config(training: Training) -> dict[str, Any]:
         "data_sha256": sha256(content).hexdigest(),
         "seed": training.seed,
         "withheld": [list(pair) for pair in training.withheld],
-        "epochs": training.epochs,
         "device": training.device.type,
         "threads": torch.get_num_threads(),
         "deterministic": torch.are_deterministic_algorithms_enabled(),
@@ -218,7 +217,7 @@ def _finish(folder: Path, training: Training, config: dict[str, Any]) -> Run:
     metrics = {
         **{name: value for name, value in config.items() if name != "settings"},
         "split": training.data.test_name,
-        "epochs": len(training.history),  # those trained
+        "epochs": len(training.history),
         "parameters": parameter_count(model),
         "hardware": device_name(training.device),
         "python": platform.python_version(),

@@ -168,7 +168,8 @@ class Training:
     def make_optimizer(self) -> Optimizer:
         """Return the recipe's optimiser. Weight decay is for kernels and weight matrices only.
 
-        It would pull BatchNorm's factors and the places on the number line towards 0.
+        On other parameters, it would pull BatchNorm's factors and the places on the number line
+        towards 0.
         """
         parameters = [p for p in self.model.parameters() if p.requires_grad]
         decayed = {"params": [p for p in parameters if p.dim() > 1]}  # no biases, no BatchNorm

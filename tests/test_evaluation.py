@@ -160,7 +160,8 @@ def test_metrics_on_withheld_pairs_and_on_the_others(known):
     assert metrics["withheld_digit_accuracy"] == 1.0
     assert metrics["shown_sum_accuracy"] == 1.0
     assert metrics["shown_digit_accuracy"] == pytest.approx(18 / 28)
-    assert known.measure() == known.metrics
+    assert known.measure(torch.tensor([[2, 9]])) == metrics
+    assert known.measure([]) == known.metrics
 
 
 @needs_cuda

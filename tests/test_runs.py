@@ -99,7 +99,7 @@ def test_a_run_is_read_back_as_it_was(saved, small):
     again = read_run(saved.folder)
     assert again.config == saved.config
     assert again.metrics == saved.metrics
-    assert again.history == saved.history
+    assert str(again.history) == str(saved.history)  # its epochs are still ints
     assert same(again.model, saved.model)
     assert type(again.model) is QuickNet and not again.model.training
     assert again.config["withheld"] == [[1, 2], [3, 4]]

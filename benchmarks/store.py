@@ -8,6 +8,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from mnist_adder.files import read_csv
+
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 sys.path.append(str(ROOT / "examples"))  # `import published`, after this module
@@ -19,19 +21,8 @@ def read_table(path: Path) -> list[Row]:
     """Return the rows of a CSV table, with its numbers as numbers and None for an empty cell."""
     if not path.exists():
         return []
-    with path.open(encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    return [{name: value_of(text) for name, text in row.items()} for row in rows]
-
-
-def value_of(text: str) -> Any:
-    """Return a cell as an int, a float, a text or None."""
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            continue
-    return text or None
+    rows = read_csv(path.read_bytes())
+    return [{name: None if cell == "" else cell for name, cell in row.items()} for row in rows]
 
 
 def write_table(path: Path, rows: Iterable[Row], columns: Iterable[str]) -> None:

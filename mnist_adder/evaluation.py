@@ -33,7 +33,7 @@ class Evaluation:
 
     digits: Tensor  # int64 [N], the truth
     sums: Tensor  # int64 [N, 10], the truth; a column for each number
-    predicted_digits: Tensor  # int64 [N, 10]; in a row, equal unless the number counts
+    predicted_digits: Tensor  # int64 [N, 10]; a row has one value, unless the number changes it
     predicted_sums: Tensor  # int64 [N, 10]
     digit_loss: float  # mean over the 10 N pairs, in nats
     sum_loss: float

@@ -75,7 +75,7 @@ def make_parser() -> argparse.ArgumentParser:
     add = add_command("train", about, "--recipe", "--seed", *data)
     add("--epochs", type=int, metavar="N", help="instead of the recipe's")
     add("--batch-size", type=int, metavar="N", help="instead of the recipe's")
-    add("--lr", type=float, metavar="X", help="instead of the recipe's learning rate")
+    add("--lr", type=float, metavar="X", help="instead of the recipe's (highest) learning rate")
     fold: dict[str, Any] = {"type": int, "nargs": "?", "const": 0, "metavar": "FOLD"}
     add("--validate", **fold, help="test on a fold of the training set, 0-11 (0 without FOLD)")
     add("--withhold", type=int, metavar="N", help="keep N of the 100 pairs out of training")

@@ -110,13 +110,14 @@ def test_train_and_evaluate(file, short, tmp_path, capsys, figures):
     assert "is there already" in only_line(capsys.readouterr().err)
 
 
-def test_options_reach_the_run(file, tmp_path, capsys):
+def test_options_reach_the_run(file, tmp_path, capsys, request):
+    request.addfinalizer(lambda: torch.use_deterministic_algorithms(False))
     options = ["--recipe", "number-line", "--epochs", "1", "--batch-size", "120", "--lr", "0.02"]
-    more = ["--validate", "3", "--quiet", "--out", str(tmp_path / "run")]
+    more = ["--validate", "3", "--deterministic", "--quiet", "--out", str(tmp_path / "run")]
     assert main(["train", "--data", file, *options, *more]) == 0
     run = read_run(tmp_path / "run")
     assert (run.config["recipe"], run.config["fold"]) == ("number-line", 3)
-    assert len(run.history) == 1
+    assert len(run.history) == 1 and run.config["deterministic"]
     assert (run.config["settings"]["batch_size"], run.config["settings"]["lr"]) == (120, 0.02)
     assert run.metrics["split"] == "validation"
     printed = capsys.readouterr().out

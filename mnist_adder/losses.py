@@ -28,7 +28,8 @@ def total_loss(
 
     For each sample, the digit's loss is ``-log_probs[digit]``, and the sum's loss is
     ``-log_softmax(logits)[sum]``: the same loss for two kinds of input. Do not give probabilities
-    to either: cross-entropy would take the softmax a second time, which leaves almost no gradient.
+    to either: cross-entropy would take the softmax a second time, and the gradient would be many
+    times smaller.
 
     Args:
         log_probs: float [B, 10], of the digit.

@@ -70,8 +70,8 @@ class QuickCNN(nn.Sequential):
     def __init__(self) -> None:
         super().__init__(
             *conv_block(1, 24, kernel=6, stride=2, padding=0, pool=True),  # [B, 24, 6, 6]
-            *conv_block(24, 32),
-            *conv_block(32, 64, padding=0, pool=True),  # [B, 64, 2, 2]
+            *conv_block(24, 32, padding=0),  # [B, 32, 4, 4]
+            *conv_block(32, 64, pool=True),  # [B, 64, 2, 2]
             nn.Flatten(),  # [B, 256]
             nn.Linear(256, DIGITS),
         )

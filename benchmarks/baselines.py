@@ -56,7 +56,7 @@ class Baseline:
         model: nn.Module,
         split: Split,
         batch_size: int,
-        device: str = "cpu",
+        device: str,
     ) -> None:
         self.device = device
         self.loader = DataLoader(FixedNumbers(split), batch_size, shuffle=True)

@@ -10,7 +10,8 @@ import platform
 import sys
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from statistics import fmean, median, stdev
 
@@ -30,14 +31,6 @@ MEASURES = ("median", "least", "greatest", "mean", "error", "repeats")  # error:
 COLUMNS = ("section", "what", "unit", *MEASURES, "version", "machine")
 CASCADE = published.CASCADE
 SEEDS = range(10, 20)
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What is measured, and how often."""
-
-    data: Data
-    quick: bool  # so little that it shows only that the bench works
 
 
 class Untested(Training):
@@ -62,7 +55,7 @@ def main() -> None:
         if name == "gpu" and not torch.cuda.is_available():
             continue
         print(f"{name} …", flush=True)
-        rows = SECTIONS[name](Settings(data, options.quick))
+        rows = SECTIONS[name](data, options.quick)
         labels = {"section": name, "version": __version__, "machine": machine(name, data)}
         rows = [{**row, **labels} for row in rows]
         for row in rows:
@@ -99,17 +92,16 @@ def summarise(what: str, unit: str, values: Iterable[float]) -> Row:
 
 def seconds(action: Callable[[], object]) -> float:
     """Return how long an action takes, until a GPU has finished its work."""
-    wait_for_gpu()
-    start = time.perf_counter()
+    start = now()
     action()
-    wait_for_gpu()
-    return time.perf_counter() - start
+    return now() - start
 
 
-def wait_for_gpu() -> None:
-    """Wait until a GPU, where there is one, has finished its work."""
+def now() -> float:
+    """Return a clock's seconds when a GPU, where there is one, has finished its work."""
     if torch.cuda.is_available():
         torch.cuda.synchronize()
+    return time.perf_counter()
 
 
 def in_turn(actions: dict[str, Callable[[], object]], repeats: int) -> dict[str, list[float]]:
@@ -130,14 +122,17 @@ def first(data: Data, count: int) -> Data:
 def warmed_up(recipe: Recipe, data: Data) -> Training:
     """Return a training whose `train_epoch` can be timed again and again."""
     training = Training(replace(recipe, schedule="constant"), data)
-    for sample, _ in zip(training.loader, range(4), strict=False):
+    for sample in islice(training.loader, 4):
         training.train_step(sample)
     return training
 
 
-def overhead(settings: Settings) -> list[Row]:
-    """Compare our epoch to the bare limit: forward, backward and step on batches that lie ready."""
-    data = first(settings.data, 12_800)  # a hundred steps a turn
+def overhead(data: Data, quick: bool) -> list[Row]:
+    """Compare our epoch to the bare limit: forward, backward and step on batches that lie ready.
+
+    `quick`, here and below, asks for so little that it shows only that the bench works.
+    """
+    data = first(data, 12_800)  # a hundred steps a turn
     recipe = RECIPES["adder"]
     plain = replace(recipe, augment=None)
     limit = warmed_up(plain, data)
@@ -158,7 +153,7 @@ def overhead(settings: Settings) -> list[Row]:
         "our epoch without augmentation": warmed_up(plain, data).train_epoch,
         "our epoch": warmed_up(recipe, data).train_epoch,
     }
-    taken = in_turn(actions, 1 if settings.quick else 151)
+    taken = in_turn(actions, 1 if quick else 151)
     limits = taken.pop("bare limit")
     rows = [summarise("bare limit", "s", limits)]
     for name, values in taken.items():
@@ -167,12 +162,11 @@ def overhead(settings: Settings) -> list[Row]:
     return rows
 
 
-def headline(settings: Settings, device: str = "cpu") -> list[Row]:
+def headline(data: Data, quick: bool, device: str = "cpu") -> list[Row]:
     """Time ten `speedrun`s, between system A's 25 epochs."""
-    data = settings.data
     recipe = replace(RECIPES["speedrun"], epochs=2)  # on the digits, too
-    seeds = SEEDS[:2] if settings.quick else SEEDS
-    epochs = 2 if settings.quick else CASCADE.epochs.mnist
+    seeds = SEEDS[:2] if quick else SEEDS
+    epochs = 2 if quick else CASCADE.epochs.mnist
     short = replace(recipe, epochs=1)
     timed_training(short, first(data, 512), device, seed=0)  # warms up
     torch.manual_seed(1)
@@ -199,29 +193,24 @@ def headline(settings: Settings, device: str = "cpu") -> list[Row]:
 
 def timed_training(recipe: Recipe, data: Data, device: str, seed: int) -> tuple[float, nn.Module]:
     """Return the seconds of a whole training without tests, and its network."""
-    trainings = []
-
-    def train() -> None:
-        training = Untested(recipe, data, device=device, seed=seed)
-        trainings.append(training)
-        for _ in training:
-            pass
-
-    taken = seconds(train)
-    return taken, trainings[0].model
+    start = now()
+    training = Untested(recipe, data, device=device, seed=seed)
+    for _ in training:
+        pass
+    return now() - start, training.model
 
 
-def gpu(settings: Settings) -> list[Row]:
+def gpu(data: Data, quick: bool) -> list[Row]:
     """Time the headline on the GPU, with system A's batches moved there, and the recipe `adder`."""
-    rows = headline(settings, "cuda")
+    rows = headline(data, quick, "cuda")
     recipe = RECIPES["adder"]
-    if settings.quick:
+    if quick:
         recipe = replace(recipe, epochs=1)
     times = []
     joint = []
     for seed in SEEDS[:3]:
-        taken, model = timed_training(recipe, settings.data, "cuda", seed)
-        metrics = evaluate(model, settings.data).metrics
+        taken, model = timed_training(recipe, data, "cuda", seed)
+        metrics = evaluate(model, data).metrics
         times.append(taken)
         joint.append(100 * metrics["joint_accuracy"])
     rows.append(summarise("adder", "s", times))

@@ -46,16 +46,9 @@ def measure(model: torch.nn.Module, name: str, pictures: Iterable, digits: list)
             continue
         right += answer.digit == digit
         unsure += not answer.sure
-    count = len(digits)
-    counts = f"right {right:4} refused {refused:4} unsure {unsure:4} of {count:4}"
-    print(f"{name:45} {counts}", flush=True)
-    return {
-        "pictures of": name,
-        "right": right,
-        "refused": refused,
-        "unsure": unsure,
-        "of": count,
-    }
+    counts = {"right": right, "refused": refused, "unsure": unsure, "of": len(digits)}
+    print(name, counts, flush=True)
+    return {"pictures of": name, **counts}
 
 
 def digits_in_fonts(folder: Path) -> list[Image.Image]:

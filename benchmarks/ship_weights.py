@@ -12,8 +12,9 @@ from pathlib import Path
 
 import handwriting
 from mnist_adder import Run, load_data, read_run, runs
+from mnist_adder.files import write
 from mnist_adder.training import describe_row
-from store import RESULTS, write_text
+from store import RESULTS
 
 import outliers  # isort: skip  (store makes them found)
 import published  # isort: skip
@@ -61,11 +62,11 @@ def main(folder: Path) -> None:
     epochs = len(logged.history)
     lines = [describe_row(row, epochs, logged.metrics["split"]) for row in logged.history]
     log = [first_line.format(**logged.metrics), *lines[:2], "…", lines[-1]]
-    write_text(RESULTS / "log.txt", "\n".join([*log, ""]))
+    write(RESULTS / "log.txt", "\n".join([*log, ""]).encode())
 
     shipped = trained(fold=None)
-    runs.write(runs.PRETRAINED, (shipped.folder / runs.WEIGHTS).read_bytes())
-    write_text(runs.PRETRAINED.with_name("README.md"), CARD.format(**shipped.metrics))
+    write(runs.PRETRAINED, (shipped.folder / runs.WEIGHTS).read_bytes())
+    write(runs.PRETRAINED.with_name("README.md"), CARD.format(**shipped.metrics).encode())
     print(f"{runs.PRETRAINED}: joint accuracy {shipped.metrics['joint_accuracy']:.3%}")
 
     held_out = load_data("mnist", validate=0).test

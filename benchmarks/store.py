@@ -2,13 +2,12 @@
 
 import csv
 import io
-import os
 import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from mnist_adder.files import read_csv
+from mnist_adder.files import read_csv, write
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
@@ -33,12 +32,4 @@ def write_table(path: Path, rows: Iterable[Row], columns: Iterable[str]) -> None
     for row in rows:
         rounded = {k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()}
         writer.writerow(rounded)
-    write_text(path, table.getvalue())
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a file whole: an interrupted command leaves the old one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.name}.new")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)
+    write(path, table.getvalue().encode())

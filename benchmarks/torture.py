@@ -1,4 +1,4 @@
-"""Kill trainings at random moments, and damage every kind of file that is read.
+"""Kill trainings at random moments, and damage the files of a run and a picture.
 
     python benchmarks/torture.py [--quick] [--kills 100] [--damages 10000] [--seed 0]
 
@@ -25,7 +25,6 @@ from PIL import Image
 from mnist_adder import InputError, load_data, load_pretrained, predict, read_run
 from mnist_adder.__main__ import main as command
 from mnist_adder.runs import CHECKED, CHECKPOINT, CHECKSUMS, read_checkpoint
-from mnist_adder.sources import MNIST_SHA256
 
 TRAIN = ("train", "--data", "digits", "--device", "cpu", "--recipe", "speedrun", "--epochs", "6")
 SAME = ("config.json", "model.safetensors")  # the history and the metrics hold times
@@ -127,17 +126,6 @@ def make_readers(place: Path) -> dict[Path, tuple[Callable[[], object], bool]]:
     readers[run / CHECKSUMS] = (lambda: read_run(run), False)
     readers[unfinished / CHECKPOINT] = (lambda: read_checkpoint(unfinished), True)
     readers[picture] = (lambda: predict(model, picture, 3), False)
-    data_folder = Path(os.environ.get("MNIST_ADDER_DATA") or "data")
-    mnist = data_folder.absolute() / "MNIST" / "raw"
-    if all((mnist / name).is_file() for name in MNIST_SHA256):
-        raw = place / "MNIST" / "raw"
-        raw.mkdir(parents=True)
-        for name in MNIST_SHA256:
-            (raw / name).symlink_to(mnist / name)
-        labels = raw / "train-labels-idx1-ubyte"
-        labels.unlink()
-        labels.write_bytes((mnist / labels.name).read_bytes())
-        readers[labels] = (lambda: load_data("mnist", place), True)
     return readers
 
 

@@ -17,7 +17,7 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-from mnist_adder import RECIPES, Recipe, Training, __version__, load_data, pairs_to_withhold
+from mnist_adder import RECIPES, Recipe, __version__, load_data, pairs_to_withhold
 from mnist_adder.errors import InputError
 from store import RESULTS, Row, read_table, write_table
 
@@ -93,8 +93,7 @@ def train(task: Task, folder: Path, dataset: str) -> Row:
     pairs = []
     if task.withheld > 0:
         pairs = pairs_to_withhold(task.withheld, task.seed, keep_sums=False)
-    averaged = task.recipe is published.SHARED_TRUNK
-    training_class = published.AveragedTraining if averaged else Training
+    training_class = published.training_class(task.recipe)
     data = load_data(dataset)
     training = training_class(task.recipe, data, seed=task.seed, withheld=pairs)
     run = published.finished_run(folder, training, quiet=False)

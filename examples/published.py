@@ -320,14 +320,18 @@ def compare(
     seeds = list(seeds)
     rows = []
     for recipe in recipes:
-        training_class = AveragedTraining if recipe.model is SharedTrunk else Training
         for seed in seeds:
-            training = training_class(recipe, data, seed=seed, **settings)
+            training = training_class(recipe)(recipe, data, seed=seed, **settings)
             run = finished_run(folder / f"{recipe.name}-{seed}", training, quiet)
             rows.append(run.metrics)
             runs.write(folder / "comparison.md", markdown(rows).encode())
             runs.write(folder / "comparison.png", plots.png(figure(rows)))
     return rows
+
+
+def training_class(recipe: Recipe) -> type[Training]:
+    """Return the class of a recipe's training: system C's averages its weights."""
+    return AveragedTraining if recipe.model is SharedTrunk else Training
 
 
 def finished_run(folder: Path, training: Training, quiet: bool) -> Run:

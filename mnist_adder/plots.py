@@ -67,12 +67,13 @@ def run_figures(
 
 
 @rc_context(STYLE)
-def image_grid(images: Any, titles: Sequence[str], heading: str, columns: int = 8) -> Figure:
+def image_grid(images: Any, titles: Sequence[str], heading: str) -> Figure:
     """Draw pictures ``[N, H, W]`` or ``[N, C, H, W]`` in rows, each under a title of its own."""
     images = np.asarray(images, np.float32)
     if images.ndim == 4:
         images = images.mean(1)  # colours as grey
     height, width = images.shape[1:]
+    columns = 8
     rows = max(1, -(-len(images) // columns))
     across = width + 5  # pixels of a picture with its margin
     down = height + 12

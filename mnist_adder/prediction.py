@@ -19,7 +19,7 @@ from .sources import mnist_layout
 
 MIN_STROKE_WIDTH = 1.8  # Thinner strokes are thickened. The unit is a pixel of MNIST's 20×20 box.
 # A picture with less evidence, in nats, is marked "not sure". Chosen with a network that was
-# trained without a fold: 0.3 % of the fold's digits have less, and four fifths of other things.
+# trained without a fold: 0.3 % of the fold's digits have less.
 EVIDENCE = 3.4
 
 

@@ -8,15 +8,14 @@ import bench
 import search
 import tables
 import trainings
-from mnist_adder import RECIPES, Split, load_data
+from mnist_adder import RECIPES, Data, Split, Training, load_data
 from store import read_table, write_table
 
 
 @pytest.fixture(scope="module")
-def settings() -> bench.Settings:
+def small() -> Data:
     data = bench.first(load_data("digits"), 256)
-    small = replace(data, test=Split(*(part[:32] for part in data.test)))
-    return bench.Settings(small, quick=True)
+    return replace(data, test=Split(*(part[:32] for part in data.test)))
 
 
 def test_pages_say_what_was_measured():
@@ -39,22 +38,22 @@ def test_a_figure_that_was_not_measured_is_noticed(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("section", ["overhead", "headline"])
-def test_a_section_of_the_bench_measures_ours_and_theirs(section, settings):
-    rows = {row["what"]: row for row in bench.SECTIONS[section](settings)}
+def test_a_section_of_the_bench_measures_ours_and_theirs(section, small):
+    rows = {row["what"]: row for row in bench.SECTIONS[section](small, quick=True)}
     measured = tables.bench(section)
     assert set(rows) == set(measured)  # the rows that the pages quote
     assert all(rows[what]["unit"] == row["unit"] for what, row in measured.items())
 
 
-def test_a_training_leaves_a_line_and_is_not_done_again(tmp_path, monkeypatch, settings):
-    monkeypatch.setattr(trainings, "load_data", lambda source: settings.data)
+def test_a_training_leaves_a_line_and_is_not_done_again(tmp_path, monkeypatch, small):
+    monkeypatch.setattr(trainings, "load_data", lambda source: small)
     recipe = replace(RECIPES["number-line"], epochs=1)
     task = trainings.Task(recipe, withheld=20, seed=10)
     key = trainings.key_of(task, "digits")
     row = {**key, **trainings.train(task, tmp_path / "run", "digits")}
     assert 0 <= row["withheld_sum"] <= 1
     assert row["step_error"] > 0
-    monkeypatch.setattr(trainings.Training, "train_epoch", None)
+    monkeypatch.setattr(Training, "train_epoch", None)
     assert trainings.train(task, tmp_path / "run", "digits").items() <= row.items()
 
 

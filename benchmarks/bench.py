@@ -183,7 +183,7 @@ def headline(data: Data, quick: bool, device: str = "cpu") -> list[Row]:
     rows = [
         summarise("speedrun", "s", ours),
         summarise("system A", "s", [sum(baseline)]),
-        summarise("system A's time by ours", "×", [sum(baseline) / median(ours)]),
+        summarise("system A's time ÷ ours", "×", [sum(baseline) / median(ours)]),
     ]
     for part in ("digit", "sum"):
         values = [100 * metric[f"{part}_accuracy"] for metric in metrics]

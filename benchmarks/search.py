@@ -11,7 +11,8 @@ The Python file holds a list of recipes with different names, and the first is t
     CANDIDATES = [speedrun, replace(speedrun, name="batch 192", batch_size=192)]
 
 All are trained on the same folds, with the fold as the seed, and are compared in pairs with the
-first. A training that has its line in ``runs/search/my_candidates.csv`` is not done again.
+first. A training that has its line in ``runs/search/my_candidates.csv`` is not done again: delete
+this file after a change of a network's layers.
 """
 
 import argparse

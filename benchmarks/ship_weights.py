@@ -27,7 +27,7 @@ CARD = """\
 | what it does | reads one handwritten digit (28×28, as MNIST lays it out) and adds a number 0–9 |
 | network | `WideNet`, {parameters:,} parameters: two inputs, two outputs |
 | data | `{dataset}`: its training images, numbers drawn afresh each epoch |
-| recipe | examples/outliers.py, {epochs} epochs, seed {seed} (the first, not the luckiest) |
+| recipe | examples/outliers.py, {epochs} epochs, seed {seed} |
 | made by | `make weights` |
 | trained on | {hardware}, PyTorch {torch} |
 

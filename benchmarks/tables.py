@@ -24,7 +24,7 @@ CARD = ROOT / "mnist_adder" / "weights" / "README.md"
 PART = re.compile(r"<!--(\w+)-->\n(.*?)<!--end-->", re.DOTALL)
 FIGURE = re.compile(r"\d+\.\d+ ?(?:%|s\b)")
 BEST = [published.PUBLISHED[0], published.PUBLISHED[-1]]  # systems A and C
-RATIO = "system A's time by ours"  # a row of the bench
+RATIO = "system A's time ÷ ours"  # a row of the bench
 TITLES = ["recipe", "parameters", "epochs", "digit %", "sum %", "both (joint) %"]
 
 

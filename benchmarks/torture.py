@@ -101,18 +101,12 @@ def damaged(content: bytes, draw: random.Random) -> bytes:
     turned = bytes([part[0] ^ bit]) + part[1:]
     other = draw.randbytes(len(part))
     rest = content[end:]
-    ends = [
-        turned + rest,
-        other + rest,
-        rest,
-        part + part + rest,
-        b"",
-    ]
+    ends = [turned + rest, other + rest, rest, part + part + rest, b""]
     return content[:start] + draw.choice(ends)
 
 
 def make_readers(place: Path) -> dict[Path, tuple[Callable[[], object], bool]]:
-    """Return files of every kind: what reads each, and whether all damage must be noticed."""
+    """Return a run's files and a picture: what reads each, and must all damage be noticed?"""
     run = place / "run"
     unfinished = place / "unfinished"
     start(*TRAIN, "--out", run).join()

@@ -1,5 +1,6 @@
 """The benchmarks work, and the pages quote what they measured. Nothing is measured here."""
 
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -37,6 +38,25 @@ def test_a_figure_that_was_not_measured_is_noticed(tmp_path, monkeypatch):
     assert "1.5 s" in wrong[2]
 
 
+@pytest.mark.parametrize(
+    ("what", "column", "value", "said"),
+    [
+        (tables.RATIO, "median", 99.9, "a hundredth"),
+        ("speedrun, sum accuracy", "mean", 99.2, "accuracies of the sum"),
+    ],
+)
+def test_a_broken_promise_is_noticed(what, column, value, said, tmp_path, monkeypatch):
+    rows = read_table(tables.RESULTS / "bench.csv")
+    row = next(row for row in rows if row["section"] == "headline" and row["what"] == what)
+    row[column] = value
+    for name in ("trainings", "search", "handwriting"):
+        shutil.copy(tables.RESULTS / f"{name}.csv", tmp_path)
+    shutil.copy(tables.RESULTS / "log.txt", tmp_path)
+    write_table(tmp_path / "bench.csv", rows, row)
+    monkeypatch.setattr(tables, "RESULTS", tmp_path)
+    assert any(said in line for line in tables.page_differences())
+
+
 @pytest.mark.parametrize("section", ["overhead", "headline"])
 def test_a_section_of_the_bench_measures_ours_and_theirs(section, small):
     rows = {row["what"]: row for row in bench.SECTIONS[section](small, quick=True)}
@@ -45,7 +65,7 @@ def test_a_section_of_the_bench_measures_ours_and_theirs(section, small):
     assert all(rows[what]["unit"] == row["unit"] for what, row in measured.items())
 
 
-def test_a_training_leaves_a_line_and_is_not_done_again(tmp_path, monkeypatch, small):
+def test_a_finished_training_is_read_back(tmp_path, monkeypatch, small):
     monkeypatch.setattr(trainings, "load_data", lambda source: small)
     recipe = replace(RECIPES["number-line"], epochs=1)
     task = trainings.Task(recipe, withheld=20, seed=10)

@@ -51,7 +51,13 @@ class Baseline:
     The network gets the memory layout in which it trains four batches in less time.
     """
 
-    def __init__(self, model: nn.Module, split: Split, batch_size: int, device: str) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        split: Split,
+        batch_size: int,
+        device: str,
+    ) -> None:
         self.device = device
         self.loader = DataLoader(FixedNumbers(split), batch_size, shuffle=True)
         few = list(islice(self.loader, 4))

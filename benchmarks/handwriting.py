@@ -46,9 +46,15 @@ def measure(model: torch.nn.Module, name: str, pictures: Iterable, digits: list)
             continue
         right += answer.digit == digit
         unsure += not answer.sure
-    counts = {"right": right, "refused": refused, "unsure": unsure, "of": len(digits)}
-    print(name, counts, flush=True)
-    return {"pictures of": name, **counts}
+    row = {
+        "pictures of": name,
+        "right": right,
+        "refused": refused,
+        "unsure": unsure,
+        "of": len(digits),
+    }
+    print(row, flush=True)
+    return row
 
 
 def digits_in_fonts(folder: Path) -> list[Image.Image]:

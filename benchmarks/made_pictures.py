@@ -146,7 +146,8 @@ def strip(image: Picture, draw: Random) -> Picture:
     widths = np.zeros(4, int)
     widths[draw.integers(4)] = draw.integers(4, 30)
     page = sheet(image, draw)
-    return Image.fromarray(np.pad(page, widths.reshape(2, 2), constant_values=60))
+    padded = np.pad(page, widths.reshape(2, 2), constant_values=60)
+    return Image.fromarray(padded)
 
 
 def on_table(image: Picture, draw: Random) -> Picture:
@@ -171,10 +172,12 @@ def coloured(image: Picture, draw: Random) -> Picture:
     """Teal on yellow-green, with 0.5 % of the pixels black or white."""
     paper = np.array([154, 205, 50])
     teal = np.array([0, 128, 128])
-    ink = pixels_of(sheet(image, draw, 0, 255))[:, :, None] / 255
+    strokes = pixels_of(sheet(image, draw, 0, 255)) / 255
+    ink = strokes[:, :, None]
     page = paper * (1 - ink) + teal * ink
     dirt = draw.random((200, 200)) < 0.005
-    page[dirt] = 255 * draw.integers(0, 2, (dirt.sum(), 1))
+    white = draw.integers(0, 2, (dirt.sum(), 1))
+    page[dirt] = 255 * white
     return as_picture(page)
 
 
@@ -338,7 +341,8 @@ def scribble(draw: Random) -> Picture:
     restlessness = draw.uniform(0.1, 0.9)
     turns = draw.normal(0, restlessness, whole(draw, 40, 200))
     angles = turns.cumsum()
-    steps = draw.uniform(4, 12) * np.stack([np.cos(angles), np.sin(angles)], 1)
+    directions = np.stack([np.cos(angles), np.sin(angles)], 1)
+    steps = draw.uniform(4, 12) * directions
     path = steps.cumsum(0)
     path = 100 + (path - path.mean(0))
     points = [(float(x), float(y)) for x, y in path.clip(10, 190)]

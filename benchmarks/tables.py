@@ -60,8 +60,16 @@ def withheld() -> str:
         if rows[0]["step_error"] is not None:
             in_order = f"{sum(row['in_order'] for row in rows)} of {len(rows)}"
             error = f"{max(row['step_error'] for row in rows):.3f}"
-        sums = [spread(rows, "withheld_sum"), f"{lowest:.2f}", spread(rows, "shown_sum")]
-        lines.append([f"`{name}`", seeds(rows), *sums, in_order, error])
+        line = [
+            f"`{name}`",
+            seeds(rows),
+            spread(rows, "withheld_sum"),
+            f"{lowest:.2f}",
+            spread(rows, "shown_sum"),
+            in_order,
+            error,
+        ]
+        lines.append(line)
     text = table([*titles, "places in order", "error of a step"], lines)
     return f"{text}\n\n{measured_on(groups)}"
 
@@ -161,14 +169,27 @@ def seeds(rows: list[Row]) -> str:
 def ours_line(name: str, rows: list[Row]) -> list[object]:
     """Return a recipe's line of a table."""
     first = rows[0]
-    accuracies = [spread(rows, part) for part in published.PARTS]
-    return [f"`{name}`", f"{first['parameters']:,}", first["epochs"], *accuracies]
+    return [
+        f"`{name}`",
+        f"{first['parameters']:,}",
+        first["epochs"],
+        spread(rows, "digit"),
+        spread(rows, "sum"),
+        spread(rows, "joint"),
+    ]
 
 
 def published_line(result: published.Published) -> list[object]:
     """Return a published system's line."""
     name = f"published {result.system} (`{result.recipe}`)"
-    return [name, result.parameters, result.epochs, result.digit, result.sum, "—"]
+    return [
+        name,
+        result.parameters,
+        result.epochs,
+        result.digit,
+        result.sum,
+        "—",
+    ]
 
 
 def number(value: float) -> str:

@@ -101,7 +101,13 @@ def damaged(content: bytes, draw: random.Random) -> bytes:
     turned = bytes([part[0] ^ bit]) + part[1:]
     other = draw.randbytes(len(part))
     rest = content[end:]
-    ends = [turned + rest, other + rest, rest, part + part + rest, b""]
+    ends = [
+        turned + rest,
+        other + rest,
+        rest,
+        part + part + rest,
+        b"",
+    ]
     return content[:start] + draw.choice(ends)
 
 

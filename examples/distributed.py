@@ -1,6 +1,6 @@
 """Train in several processes, a GPU each, which share every batch; or go on after an interruption.
 
-torchrun --nproc-per-node 2 examples/distributed.py runs/pair
+torchrun --nproc-per-node 2 examples/distributed.py runs/pair  # with GPUs, as many as you have
 """
 
 import os
@@ -46,7 +46,7 @@ def main(data, folder, recipe=RECIPES["adder"]):
     dist.init_process_group()  # NCCL for GPUs, gloo for CPUs
     training = DistributedTraining(recipe, data, device=device)
     resume = os.path.exists(os.path.join(folder, CHECKPOINT))
-    dist.barrier()  # before rank 0 makes that file
+    dist.barrier()  # until all have looked: then rank 0 makes that file
     if dist.get_rank() == 0:
         train_run(folder, training, resume=resume)
     else:
@@ -57,4 +57,4 @@ def main(data, folder, recipe=RECIPES["adder"]):
 
 
 if __name__ == "__main__":
-    main(load_data("auto"), *sys.argv[1:])
+    main(load_data("auto"), sys.argv[1])

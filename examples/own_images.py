@@ -9,8 +9,9 @@ from mnist_adder import RECIPES, Data, Split, fit, gpu_check, load_data
 
 
 def main(data, device="cpu"):
-    # Put your arrays here: uint8 [N, 28, 28], 0 is paper and 255 is ink, or [N, C, H, W], colours
-    # first; whole numbers [N]. For 26 letters, Data(…, digit_classes=26) and a network that fits:
+    # Put your arrays here: uint8 [N, 28, 28], 0 is paper and 255 is ink; whole numbers [N].
+    # Colours, [N, 3, H, W], need a network whose first convolution takes three channels. And for
+    # 26 letters, give Data(…, digit_classes=26) and a network that fits:
     #     cnn = DigitCNN()
     #     cnn[-1] = nn.Linear(128, 26)
     #     AdderNet(cnn, AdderMLP(digit_classes=26, sum_classes=35))

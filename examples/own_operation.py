@@ -18,7 +18,8 @@ def main(data, device="cpu"):
 
     training = fit(replace(RECIPES["speedrun"], model=network), data, device=device)
     evaluation = evaluate(training.model, data)
-    # Right answers by digit (row) and number (column). "sum" is the second output everywhere.
+    # The share of right answers for each digit (row) and number (column). In all names, "sum" is
+    # the second output, which is the difference here.
     print(evaluation.truth_table)
     return evaluation
 

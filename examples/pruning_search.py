@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import optuna
 
-from mnist_adder import RECIPES, Training, gpu_check, load_data
+from mnist_adder import RECIPES, InputError, Training, gpu_check, load_data
 
 
 def main(data, device="cpu", trials=20):
@@ -26,7 +26,7 @@ def main(data, device="cpu", trials=20):
 
     pruner = optuna.pruners.MedianPruner(n_startup_trials=4)
     study = optuna.create_study(direction="maximize", pruner=pruner)
-    study.optimize(objective, n_trials=trials)
+    study.optimize(objective, n_trials=trials, catch=InputError)  # after an infinite loss, go on
     return study
 
 

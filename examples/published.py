@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from matplotlib.figure import Figure
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel
+from torch.optim.swa_utils import AveragedModel, get_swa_avg_fn
 
 from mnist_adder import (
     Data,
@@ -216,7 +216,7 @@ class AveragedTraining(Training):
 
     def __init__(self, *arguments: Any, **settings: Any) -> None:
         super().__init__(*arguments, **settings)
-        self.average = AveragedModel(self.model, use_buffers=True)
+        self.average = AveragedModel(self.model, avg_fn=get_swa_avg_fn(), use_buffers=True)
         self.last_step = copy.deepcopy(self.model.state_dict())
 
     def train_epoch(self) -> dict[str, float]:

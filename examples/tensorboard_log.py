@@ -7,11 +7,11 @@ from mnist_adder import RECIPES, Training, gpu_check, load_data
 
 def main(data, device="cpu"):
     training = Training(RECIPES["speedrun"], data, device=device)
-    with SummaryWriter("runs/tensorboard") as writer:
+    with SummaryWriter() as writer:
         for row in training:
             for name, value in row.items():
                 writer.add_scalar(name, value, row["epoch"])
-            print("epoch", row["epoch"], "is in runs/tensorboard")
+            print("epoch", row["epoch"], "is in", writer.log_dir)
     return training
 
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import torch
 
-from mnist_adder import RECIPES, AdderNet, Data, Epochs, Split, fit, gpu_check, load_data
+from mnist_adder import RECIPES, AdderNet, Epochs, Split, fit, gpu_check, load_data
 
 
 class TwoImageNet(AdderNet):
@@ -30,7 +30,7 @@ def add(digits, number):
 
 def main(data, device="cpu"):
     counts = {"digit_classes": 100, "number_classes": 1}
-    data = Data(data.source, pair(data.train), pair(data.test), target=add, **counts)
+    data = replace(data, train=pair(data.train), test=pair(data.test), target=add, **counts)
     epochs = Epochs(mnist=5, digits=40)
     recipe = replace(RECIPES["speedrun"], name="two-images", model=TwoImageNet, epochs=epochs)
     return fit(recipe, data, device=device)

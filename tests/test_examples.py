@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 import torch.multiprocessing as mp
-from helpers import few_images, forkserver, same
+from helpers import few_images, forkserver, needs_cuda, same
 
 from mnist_adder import (
     RECIPES,
@@ -149,7 +149,7 @@ def test_tensorboard(data):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     training = loaded("tensorboard_log").main(data)
-    events = EventAccumulator("runs/tensorboard").Reload()
+    events = EventAccumulator(str(next(Path("runs").iterdir()))).Reload()
     values = [event.value for event in events.Scalars("test_joint_accuracy")]
     assert values == pytest.approx([row["test_joint_accuracy"] for row in training.history])
 
@@ -201,7 +201,8 @@ def test_numbers_0_99():
 
 def test_two_images():
     data = few_images(256, 50)
-    training = loaded("two_images").main(data)
+    training = loaded("two_images").main(replace(data, fold=0))
+    assert training.data.test_name == "validation"
     assert falls(training.history)
     assert training.history[-1]["test_digit_accuracy"] > 0.1  # of a hundred pairs of digits
     first = training.data.train.digits // 10
@@ -348,7 +349,8 @@ def test_the_stuck_network_leaves_its_digit_head_alone(published, data):
     assert not torch.equal(training.model.sum_head[0].weight, sum_head)
 
 
-def test_averaged_weights_are_the_mean_over_the_last_quarter(published):
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=needs_cuda)])
+def test_averaged_weights_are_the_mean_over_the_last_quarter(published, device):
     data = few_images(128, 30)
     recipe = replace(published.SHARED_TRUNK, epochs=4)
 
@@ -359,7 +361,7 @@ def test_averaged_weights_are_the_mean_over_the_last_quarter(published):
             return measured
 
     noted = []
-    training = Noted(recipe, data)
+    training = Noted(recipe, data, device=device)
     list(training)
     steps = len(training.loader)
     mean = torch.stack(noted[-steps:]).mean(0)

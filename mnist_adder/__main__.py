@@ -4,6 +4,7 @@ import argparse
 import glob
 import json
 import os
+import re
 import shlex
 import sys
 import warnings
@@ -22,6 +23,7 @@ from .recipes import MODELS, RECIPES, Recipe
 from .sources import load_data
 from .training import Training
 
+FULL = "out of memory|allocate memory"  # what torch says of a GPU's memory and of the CPU's
 CHANGES = ("epochs", "batch_size", "lr")  # of a recipe
 WITH_RESUME = ("command", "resume", "data_dir", "device", "deterministic", "quiet")
 
@@ -40,7 +42,7 @@ def main(arguments: list[str] | None = None) -> int:
     except (InputError, OSError) as error:
         complain("error", error)
     except (MemoryError, RuntimeError) as error:
-        if not isinstance(error, MemoryError) and "allocate" not in str(error):
+        if not (isinstance(error, MemoryError) or re.search(FULL, str(error))):
             raise
         complain("error", "there is not enough memory")
     except KeyboardInterrupt as interrupt:
@@ -114,9 +116,7 @@ def as_begun(options: argparse.Namespace) -> tuple[Recipe, list[Any]]:
 def evaluate_run(options: argparse.Namespace) -> None:
     if options.out:
         must_be_new(options.out)
-    run = runs.read_run(options.folder)
-    if run.config["target"] != "mnist_adder.data:add":
-        raise InputError(f"{options.folder} learned another operation: evaluate it from Python")
+    run = run_of_sums(options.folder)
     source = options.data or run.config["dataset"]
     fold = run.config["fold"] if source == run.config["dataset"] else None
     data = load_data(source, options.data_dir, validate=fold)
@@ -133,6 +133,14 @@ def evaluate_run(options: argparse.Namespace) -> None:
         write(options.out / "evaluation.json", as_json(values))
         for name, figure in plots.run_figures(data, run.history, evaluation, withheld).items():
             write(options.out / f"{name}.png", plots.png(figure))
+
+
+def run_of_sums(folder: Path) -> runs.Run:
+    """Read a run; refuse one of another operation, whose answers would be printed as sums."""
+    run = runs.read_run(folder)
+    if run.config["target"] != "mnist_adder.data:add":
+        raise InputError(f"{folder} learned another operation: use it from Python")
+    return run
 
 
 def print_table(run: runs.Run, data: Data, values: dict[str, float]) -> None:
@@ -172,7 +180,7 @@ def summary(options: argparse.Namespace) -> None:
 
 
 def predict(options: argparse.Namespace) -> int:
-    model = runs.read_run(options.run).model if options.run else runs.load_pretrained()
+    model = run_of_sums(options.run).model if options.run else runs.load_pretrained()
     names = []
     for name in options.images:
         found = [] if Path(name).exists() else glob.glob(name)  # Windows gives *.png as it is
@@ -200,7 +208,7 @@ def predict(options: argparse.Namespace) -> int:
 
 def write_page(options: argparse.Namespace) -> None:
     must_be_new(options.out)
-    model = runs.read_run(options.run).model if options.run else runs.load_pretrained()
+    model = run_of_sums(options.run).model if options.run else runs.load_pretrained()
     page.write_page(options.out, model)
     print(f"open {one_line(options.out)} in a browser, with a double click for example")
 

@@ -35,7 +35,7 @@ def find_digits(image: Any) -> Steps:
     """
     colours = colours_of(image)  # [H, W, C]
     if min(colours.shape[:2]) < 4:
-        raise InputError("the image is too small: a digit needs 4×4 pixels or more")
+        raise InputError("the image is too small or too narrow: a digit needs 4×4 pixels or more")
     page = _cut_out_sheet(_as_grey(colours))  # [H, W]
     if _ink_is_light(page):
         page = 1 - page

@@ -66,6 +66,8 @@ def colours_of(image: Any) -> np.ndarray:
     holds them all. `InputError` for anything else.
     """
     try:
+        if isinstance(image, Image.Image):
+            image = ImageOps.exif_transpose(image)
         if not isinstance(image, Image.Image) or image.mode[0] in "IF":
             array = np.asarray(image)
             known = {np.uint8: [255], np.uint16: [65535]}
@@ -74,8 +76,10 @@ def colours_of(image: Any) -> np.ndarray:
             image = Image.fromarray(np.uint8(array * np.float32(255 / scale)))
         image = image.convert("LA" if image.mode in ("1", "L", "LA") else "RGBA")
         image.thumbnail((MAX_SIDE, MAX_SIDE))
-    except (TypeError, ValueError, OSError, StopIteration) as error:
-        raise InputError("not an image, nor an array [H, W], [H, W, 3] or [H, W, 4]") from error
+    except (TypeError, ValueError, OSError, RuntimeError, StopIteration) as error:
+        values = "with values in 0–1, 0–255 or 0–65535"
+        message = f"not an image, nor an array [H, W], [H, W, 3] or [H, W, 4] {values}"
+        raise InputError(message) from error
     pixels = np.array(image, float) / 255
     colours = pixels[:, :, :-1]
     alpha = pixels[:, :, -1:]

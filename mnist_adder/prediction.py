@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from .data import NUMBERS, normalise
 from .errors import InputError
+from .evaluation import evaluation_mode
 from .finding import STRONG, Steps, find_digits, square
 from .pictures import read_image
 from .plots import Figure, finding_steps
@@ -19,7 +20,8 @@ from .sources import mnist_layout
 
 MIN_STROKE_WIDTH = 1.8  # Thinner strokes are thickened. The unit is a pixel of MNIST's 20×20 box.
 # A picture with less evidence, in nats, is marked "not sure". Chosen with a network that was
-# trained without a fold: 0.3 % of the fold's digits have less.
+# trained without a fold: 0.3 % of the fold's digits have less. It suits the package's weights only:
+# most other networks have far more, also for pictures of other things.
 EVIDENCE = 3.4
 
 
@@ -40,11 +42,10 @@ class Prediction(NamedTuple):
 def predict(model: nn.Module, image: Any, number: int, *, evidence: float = EVIDENCE) -> Prediction:
     """Read the digit in an image and add a number, 0–9; warn if it does not look like a digit.
 
-    The image is the path of a picture, its bytes, or what `to_mnist` takes. The model is in
-    evaluation mode; it takes float32 [1, 1, 28, 28] and one-hot [1, 10], and returns log_probs
-    [1, 10] and logits [1, 19]. The answer is sure if `evidence_of` reaches `evidence`, in nats.
-    Raise `InputError` for a number outside 0–9, an image that cannot be read, or an answer that is
-    NaN or infinite.
+    The image is the path of a picture, its bytes, or what `to_mnist` takes. The model takes float32
+    [1, 1, 28, 28] and one-hot [1, 10], and returns log_probs [1, 10] and logits [1, 19]. The answer
+    is sure if `evidence_of` reaches `evidence`, in nats. Raise `InputError` for a number outside
+    0–9, an image that cannot be read, or an answer that is NaN or infinite.
     """
     if isinstance(number, bool) or number not in range(NUMBERS):
         raise InputError(f"number must be a whole number from 0 to 9, not {number!r}")
@@ -59,7 +60,7 @@ def predict(model: nn.Module, image: Any, number: int, *, evidence: float = EVID
     weight = next(model.parameters(), torch.zeros(0))  # has the device and the precision
     one_hot = F.one_hot(torch.tensor([int(number)]), NUMBERS).to(weight)
     answers = []
-    with torch.inference_mode():
+    with torch.inference_mode(), evaluation_mode(model):
         for view in views(pixels[None, None]):  # [1, 1, 28, 28] each
             log_probs, logits = model(normalise(view).to(weight), one_hot)[:2]
             answers.append((log_probs.float().cpu(), logits.float().cpu()))

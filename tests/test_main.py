@@ -264,9 +264,11 @@ BAD = [
     *("evaluate RUN --data nosuch", "evaluate RUN --device nosuch", "evaluate RUN --out FILE"),
     *("evaluate RUN --data COLOUR", "evaluate RUN --data TWELVE"),
     *("train --resume NONE", "train --resume PART", "train --resume FILE", "train --resume RUN"),
-    *("summary --graph FILE/graph.gv", "summary --graph .", "lr-find --data digits --out FILE"),
+    *("summary --graph FILE/graph.gv", "summary --graph .", "summary --graph FILE"),
+    *("evaluate OTHER", "predict x.png --number 1 --run OTHER", "page --run OTHER --out OUT"),
     *("predict x.png --number 10", f"predict x.png --number {HUGE}", "predict x.png"),
-    *("page --run NONE --out OUT", "page --out FILE", "lr-find --seed -1 --data digits --out OUT"),
+    *("page --run NONE --out OUT", "page --out FILE", "lr-find --data digits --out FILE"),
+    "lr-find --seed -1 --data digits --out OUT",
 ]
 
 
@@ -290,10 +292,14 @@ def places(few, tmp_path_factory) -> dict[str, Path]:
         labels = np.arange(20) % classes
         arrays = {"x_train": images, "y_train": labels, "x_test": images, "y_test": labels}
         np.savez(place / f"{name}.npz", **arrays)
-    training = Training(replace(RECIPES["speedrun"], epochs=1, batch_size=60), few)
-    next(iter(training))
-    runs.save_run(place / "run", training)
-    found = {name.upper(): place / name for name in ("file", "foreign", "part", "run", "none")}
+    recipe = replace(RECIPES["speedrun"], epochs=1, batch_size=60)
+    subtract = replace(few, target=lambda digit, number: digit - number + 9)
+    for name, data in (("run", few), ("other", subtract)):
+        training = Training(recipe, data)
+        next(iter(training))
+        runs.save_run(place / name, training)
+    names = ("file", "foreign", "part", "run", "other", "none")
+    found = {name.upper(): place / name for name in names}
     return {**found, "COLOUR": place / "colour.npz", "TWELVE": place / "twelve.npz"}
 
 
@@ -336,6 +342,7 @@ def test_a_config_that_lies_is_refused_or_printed_escaped(trained, change, value
         (OSError(28, "No space left on device"), "No space left on device"),
         (MemoryError(), "there is not enough memory"),
         (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"), "not enough mem"),
+        (RuntimeError("CUDA error: out of memory"), "not enough memory"),
         (
             RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"),
             "not enough memory",
@@ -353,7 +360,7 @@ def test_what_the_machine_refuses_is_one_line(error, said, monkeypatch, capsys):
 
 def test_other_errors_are_not_hidden(monkeypatch):
     def fails(*_, **__):
-        raise RuntimeError("a mistake in the program, in memory format")
+        raise RuntimeError("Placeholder storage has not been allocated: a mistake")
 
     monkeypatch.setattr(devices, "gpu_check", fails)
     with pytest.raises(RuntimeError, match="a mistake"):

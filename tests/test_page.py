@@ -20,7 +20,7 @@ from torch import nn
 import build_page
 from mnist_adder import InputError, Split, load_data, load_pretrained, to_mnist
 from mnist_adder.data import normalise
-from mnist_adder.models import AdderNet, ExactAdderNet, NumberLineNet
+from mnist_adder.models import AdderMLP, AdderNet, ExactAdderNet, NumberLineNet
 from mnist_adder.page import page_html, show_page, write_page
 from published import Cascade
 
@@ -106,7 +106,14 @@ def test_the_shipped_network_agrees_with_pytorch(page, data):
     agree(page, load_pretrained(), data.images[:500])
 
 
-@pytest.mark.parametrize("make", [AdderNet, NumberLineNet, ExactAdderNet, Cascade])
+def one_activation() -> AdderNet:
+    """A network in which the same layer stands twice."""
+    relu = nn.ReLU()
+    layers = (nn.Flatten(), nn.Linear(784, 20), relu, nn.Linear(20, 20), relu, nn.Linear(20, 10))
+    return AdderNet(nn.Sequential(*layers))
+
+
+@pytest.mark.parametrize("make", [AdderNet, NumberLineNet, ExactAdderNet, Cascade, one_activation])
 def test_every_network_of_such_layers_agrees_with_pytorch(browser, data, tmp_path, make):
     torch.manual_seed(0)
     model = settled(make(), data.images[:100])
@@ -238,9 +245,41 @@ def test_clear_and_undo_take_back(page):
     assert (page.inner_text("#digit"), page.inner_text("#sum")) == ("?", "?")
 
 
+def test_each_finger_draws_a_stroke_of_its_own_and_the_right_button_none(browser):
+    with opened(browser, build_page.FOLDER / "index.html", has_touch=True) as page:
+        page.click("#drawing", button="right")
+        assert page.evaluate("marks.length") == 0
+        box = page.locator("#drawing").bounding_box()
+        touch = page.context.new_cdp_session(page)
+        fingers = []
+        for kind, count, down in (
+            ("Start", 1, 0),
+            ("Start", 2, 0),
+            ("Move", 2, 9),
+            ("Move", 2, 50),
+        ):
+            fingers = [
+                {"id": finger, "x": box["x"] + 50 + 90 * finger, "y": box["y"] + 50 + down}
+                for finger in range(count)
+            ]
+            event = {"type": f"touch{kind}", "touchPoints": fingers}
+            touch.send("Input.dispatchTouchEvent", event)
+        touch.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+        strokes = page.evaluate("marks")
+    assert len(strokes) == 2
+    for stroke in strokes:
+        assert len(stroke) >= 3
+        assert len({x for x, _ in stroke}) == 1
+
+
+def test_a_dot_is_no_sure_digit(page):
+    page.click("#drawing")
+    assert "Not sure" in page.inner_text("#note")
+
+
 def test_a_scribble_gets_a_word_of_doubt(page):
     draw(page, STROKES[7])
-    assert "It reads a 7" in page.inner_text("#note")
+    assert "It reads the digit 7" in page.inner_text("#note")
     page.evaluate(DOUBT)
     page.check("#number [value='3']")
     assert "Not sure" in page.inner_text("#note")
@@ -343,6 +382,8 @@ class Wider(AdderNet):
             r"layer cnn\.0: Conv2d",
         ),
         (AdderNet(adder=nn.Bilinear(10, 10, 19)), "layer adder: Bilinear"),
+        (AdderNet(nn.Sequential(nn.Flatten(1, 2), nn.Flatten(), nn.Linear(784, 10))), r"cnn\.0"),
+        (AdderNet(adder=AdderMLP(sum_classes=82)), "it has not ten digits and 19 sums"),
         (Wider(), "Wider: it does more"),
         (nn.Linear(784, 10), "Linear: it has not both"),
     ],

@@ -34,8 +34,10 @@ def network_data(model: nn.Module) -> dict:
             expected = torch.cat([log_probs, model.adder(*inputs)], 1)  # [1, 29]
             outputs = torch.cat(model(image, number)[:2], 1)
             same = torch.allclose(outputs, expected, atol=1e-4)
-    except RuntimeError as error:
+    except (RuntimeError, TypeError, ValueError, IndexError) as error:
         raise InputError(f"{refusal}: it needs images [1, 28, 28] and ten numbers") from error
+    if outputs.shape != (1, 29):
+        raise InputError(f"{refusal}: it has not ten digits and 19 sums")
     if not same:
         raise InputError(f"{refusal}: it does more than its cnn and adder do")
     return {"mean": MEAN, "std": STD, "cnn": _layers(model.cnn, "cnn"), "adder": adder}
@@ -59,8 +61,8 @@ def _layers(layer: nn.Module, name: str) -> list[dict]:
     """Describe a layer, or the layers of a Sequential, without those that only training needs."""
     if isinstance(layer, nn.Sequential) and type(layer).forward is nn.Sequential.forward:
         layers = []
-        for key, child in layer.named_children():
-            layers += _layers(child, f"{name}.{key}")
+        for index, child in enumerate(layer):  # a layer may occur twice
+            layers += _layers(child, f"{name}.{index}")
         return layers
     if isinstance(layer, nn.Dropout | nn.Dropout2d | nn.Identity):
         return []
@@ -102,7 +104,7 @@ LAYERS = {
     nn.BatchNorm1d: _batch_norm,
     nn.BatchNorm2d: _batch_norm,
     nn.Linear: lambda x: {"type": "linear", "weight": _floats(x.weight), "bias": _bias(x)},
-    nn.Flatten: lambda x: {"type": "flatten"},
+    nn.Flatten: lambda x: {"type": "flatten"} if (x.start_dim, x.end_dim) == (1, -1) else None,
     nn.ReLU: lambda x: {"type": "relu"},
     Rescale: lambda x: {"type": "scale", "scale": [x.scale], "shift": [x.shift]},
 }

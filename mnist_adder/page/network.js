@@ -2,7 +2,8 @@
 // A neural network in a page of code: what PyTorch computes, in plain loops.
 //
 // An image is {channels, height, width, values}; its values lie in one row, channel after channel, line after line.
-// A network is {mean, std, cnn, adder}. Python writes cnn and adder as lists of layers, {type, and what it needs}.
+// A network is {mean, std, cnn, adder}. Python writes cnn as a list of layers, each {type, and what it needs}.
+// The adder is {type, and what it needs}.
 
 // Every kind of layer is a function of its settings and of an image, and returns another image.
 const LAYERS = {

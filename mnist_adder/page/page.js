@@ -44,6 +44,9 @@ function draw(...pictures) {
 // How far the best digit stands above the mean of the ten: far only for what looks like a digit.
 const evidence = (logProbs) => Math.max(...logProbs) - logProbs.reduce((sum, value) => sum + value, 0) / 10;
 
+// Laid out, a dot would fill the box and look like a bold 0.
+const isDot = (mark) => Array.isArray(mark) && mark.every(([x, y]) => Math.hypot(x - mark[0][0], y - mark[0][1]) < PEN / 2);
+
 function answer() {
   const pixels = layOut(canvas);
   const number = chosen();
@@ -51,8 +54,8 @@ function answer() {
   const digits = outputs ? exp(outputs.log_probs) : new Array(10).fill(0);
   const sums = outputs ? exp(logSoftmax(outputs.logits)) : new Array(19).fill(0);
   const improbable = Math.min(Math.max(...digits), Math.max(...sums)) < PROBABLE;
-  const unsure = outputs && (improbable || evidence(outputs.log_probs) < EVIDENCE);
-  const sure = `It reads a ${argmax(digits)} (${percent(Math.max(...digits))}) and says ${argmax(sums)}.`;
+  const unsure = outputs && (marks.every(isDot) || improbable || evidence(outputs.log_probs) < EVIDENCE);
+  const sure = `It reads the digit ${argmax(digits)} (${percent(Math.max(...digits))}) and says ${argmax(sums)}.`;
   find("digit").textContent = outputs ? argmax(digits) : "?";
   find("addend").textContent = number;
   find("sum").textContent = outputs ? argmax(sums) : "?";
@@ -138,16 +141,17 @@ function pointOf(event) {
   return [(event.clientX - box.left) * scale, (event.clientY - box.top) * scale];
 }
 
-let stroke; // the one that is being drawn
+const strokes = new Map(); // the one that each pointer (the mouse, the pen, a finger) is drawing
 canvas.addEventListener("pointerdown", (event) => {
+  if (event.button !== 0) return; // the right button opens a menu
   canvas.setPointerCapture(event.pointerId); // so that a stroke goes on outside the box
-  stroke = [pointOf(event)];
-  marks.push(stroke);
+  strokes.set(event.pointerId, [pointOf(event)]);
+  marks.push(strokes.get(event.pointerId));
   redraw();
 });
 canvas.addEventListener("pointermove", (event) => {
   if (!canvas.hasPointerCapture(event.pointerId)) return;
-  stroke.push(pointOf(event));
+  strokes.get(event.pointerId).push(...(event.getCoalescedEvents?.() ?? [event]).map(pointOf));
   redraw();
 });
 document.addEventListener("change", answer); // of the number or of the view
@@ -157,9 +161,11 @@ examples.forEach((picture) => picture.parentElement.addEventListener("click", ()
 document.addEventListener("keydown", (event) => {
   if (event.key === "z" && (event.ctrlKey || event.metaKey)) find("undo").click();
   if (event.ctrlKey || event.metaKey || event.altKey) return;
-  if (event.key >= "0" && event.key <= "9") choose(event.key);
   if (event.key === "Delete" || event.key === "Escape") draw();
-  answer();
+  if (event.key >= "0" && event.key <= "9") {
+    choose(event.key);
+    answer();
+  }
 });
 
 window.adder = { run: (pixels, number) => run(network, pixels, number), pixels: () => layOut(canvas), draw };

@@ -17,7 +17,7 @@ class RandomAffine:
     """
 
     degrees: float = 0.0  # the largest rotation, in either direction
-    translate: float = 0.0  # the largest move along each axis, as a share of the side
+    translate: float = 0.0  # the largest first move along each axis, as a share of the side
     scale: float = 0.0  # the largest change of size, as a share
     shear: float = 0.0  # the largest sideways shear, in degrees, in either direction
 
@@ -47,8 +47,8 @@ class RandomAffine:
         shear = (math.radians(self.shear) * draws[4]).tan()
         cosine = angle.cos() / size
         sine = angle.sin() / size
-        # The inverse of a map that turns and scales, and then shears: a larger image reads from a
-        # smaller part, hence the division by its size.
+        # The inverse of a map that moves, turns, scales and shears, in this order: a larger image
+        # reads from a smaller part, hence the division by its size.
         row_x = torch.stack([cosine, shear * cosine - sine, x], 1)  # [B, 3]
         row_y = torch.stack([sine, shear * sine + cosine, y], 1)
         return torch.stack([row_x, row_y], 1)

@@ -229,9 +229,9 @@ class AdderDataset(Dataset[Sample]):
 class Loader:
     """Yield shuffled batches of a data set, several made at a time.
 
-    A stock `DataLoader` asks for one sample at a time, which takes many times as long (PyTorch's
-    issue 106704). The last, incomplete batch of an epoch is left out. Each epoch has another order,
-    so no image is left out for good.
+    A `DataLoader` with its usual arguments asks for one sample at a time, which takes many times as
+    long (PyTorch's issue 106704). The last, incomplete batch of an epoch is left out. Each epoch
+    has another order, so no image is left out for good.
 
     Raise `InputError` for a batch size that the data set cannot fill.
     """

@@ -22,8 +22,9 @@ def gpu_check(seed: int = 0, device: str = "auto", *, deterministic: bool = Fals
     """Choose the device, seed torch's random generators, print both, and return the device.
 
     "auto" takes the accelerator (CUDA, Apple's MPS, …) where there is one, else the CPU.
-    `deterministic` asks for deterministic kernels, which the CPU has anyway. Raise `InputError` for
-    a device that is not there.
+    `deterministic` asks for deterministic kernels, which the CPU has anyway. On CUDA, ask before
+    any other work on the GPU, because cuBLAS reads its setting only once. Raise `InputError` for a
+    device that is not there.
     """
     seed = check_seed(seed)
     available = available_devices()

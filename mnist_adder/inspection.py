@@ -17,7 +17,7 @@ from torchsummary import summary
 from torchviz import make_dot
 
 from .data import NUMBERS
-from .errors import InputError
+from .files import must_be_new
 from .models import parameter_count
 
 IMAGE_SHAPE = (1, 28, 28)
@@ -64,16 +64,17 @@ def autograd_graph(model: nn.Module) -> Digraph:
 def save_graph(model: nn.Module, path: str | Path) -> Path:
     """Write the autograd graph to `path` (.gv), draw a PNG beside it, return the PNG's path.
 
-    Without the program ``dot`` it says so and returns the source's path. Raise `InputError` if
-    `path` is a folder.
+    Without the program ``dot`` it says so and returns the source's path. Raise `InputError` if one
+    of the two is there already.
     """
     path = Path(path)
-    if path.is_dir():
-        raise InputError(f"{path} is a folder: name a file in it, such as graph.gv")
-    path = path.with_suffix(".gv")
-    graph = autograd_graph(model)
+    must_be_new(path)
+    source = path.with_suffix(".gv")
+    picture = path.with_suffix(".png")
+    must_be_new(source)
+    must_be_new(picture)
     try:
-        return Path(graph.render(path, outfile=path.with_suffix(".png")))
+        return Path(autograd_graph(model).render(source, outfile=picture))
     except ExecutableNotFound:
-        print(f"{path} is not drawn: the program dot is not installed (apt-get install graphviz)")
-        return path
+        print(f"{source} is not drawn: the program dot is not installed (apt-get install graphviz)")
+        return source

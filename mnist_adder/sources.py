@@ -56,6 +56,7 @@ def load_data(
     """
     if validate is not None and validate not in range(FOLDS):
         raise InputError(f"validation fold {validate} does not exist: choose one of 0…{FOLDS - 1}")
+    fold = None if validate is None else int(validate)  # NumPy's numbers, too, can be saved
     source = str(source)
     name = "mnist" if source == "auto" else source
     if source.endswith(".npz"):
@@ -80,9 +81,9 @@ def load_data(
         raise InputError(f"unknown data source {source!r}: choose {choices} or a file .npz")
     highest = max(int(train.digits.max()), int(test.digits.max()))
     classes = max(10, highest + 1)
-    if validate is not None:
-        train, test = _fold(train, validate)
-    return Data(name, train, test, fold=validate, digit_classes=classes)
+    if fold is not None:
+        train, test = _fold(train, fold)
+    return Data(name, train, test, fold=fold, digit_classes=classes)
 
 
 def _fold(train: Split, fold: int) -> tuple[Split, Split]:

@@ -39,6 +39,9 @@ class Training:
     and what the training and the test measured, such as train_sum_loss and test_joint_accuracy. You
     may add entries to a row. `model` is the network that was tested, `history` the list of rows.
 
+    Leave the loop between two epochs. A training that is interrupted within an epoch cannot go on;
+    `train_run` keeps checkpoints for this case.
+
     What is random in an epoch (order, numbers, augmentation, dropout) is decided by the seed and
     the number of the epoch alone. It comes from torch's global generator: two trainings in two
     threads of one process disturb each other.

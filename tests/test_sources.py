@@ -218,7 +218,9 @@ def test_a_file_of_ones_own(tmp_path, monkeypatch, place):
     assert torch.equal(data.train.images, marked(48).images)
     assert torch.equal(data.test.digits, marked(12).digits)
     assert (data.digit_classes, data.sum_classes) == (10, 19)
-    assert len(load_data(place.format(tmp_path), validate=2).train.digits) == 44
+    held_out = load_data(place.format(tmp_path), validate=np.int64(2))
+    assert len(held_out.train.digits) == 44
+    assert type(held_out.fold) is int  # else a run could not be saved
 
 
 def test_a_file_with_more_classes_and_colours(tmp_path):

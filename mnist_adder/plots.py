@@ -350,7 +350,6 @@ def worked_sum(digit_places: Any, number_places: Any, k: float, digit: int, numb
         line.text(middle, height + 0.25, text, ha="center", va="bottom", color=colour, bbox=paper)
     line.axvline(9, color="grey", linestyle=":", zorder=0)
     line.axvline(expected, color=GREEN, linestyle="--", zorder=0)
-    answer.axvline(expected, color=GREEN, linestyle="--", zorder=0)
     title = f"begin at 9, go the digit's step, go the number's step: {expected:.2f}"
     line.set(title=title, ylim=(0.5, 2.9), yticks=[])
     line.spines["left"].set_visible(False)

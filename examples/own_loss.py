@@ -9,7 +9,7 @@ from mnist_adder import RECIPES, Training, gpu_check, load_data
 
 
 def focal_loss(log_probs, target, gamma=2.0):
-    """Return the mean of −(1 − p)^gamma · log p, with p that of the right class; gamma ≥ 1."""
+    """Return the mean of −(1 − p)^gamma · log p; p is the right class's probability, gamma ≥ 1."""
     log_p = log_probs.gather(1, target[:, None])  # [B, 1]
     weight = (1 - log_p.exp()) ** gamma
     return -(weight * log_p).mean()
@@ -26,7 +26,7 @@ class FocalTraining(Training):
 
 
 def main(data, device="cpu"):
-    recipe = replace(RECIPES["speedrun"], name="focal", label_smoothing=0.0)  # it has none
+    recipe = replace(RECIPES["speedrun"], name="focal", label_smoothing=0.0)  # not in this loss
     training = FocalTraining(recipe, data, device=device)
     for row in training:
         print(row["epoch"], row["train_loss"], row["test_joint_accuracy"])

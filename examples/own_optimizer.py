@@ -26,7 +26,7 @@ class OwnTraining(Training):
 
 
 def main(data, device="cpu"):
-    # An optimiser of torch.optim is a name. For any other, override `make_optimizer`.
+    # The recipe names an optimiser of torch.optim. For any other, override `make_optimizer`.
     adamw = {"optimizer": "AdamW", "optimizer_options": {"weight_decay": 0.01}, "lr": 0.003}
     recipe = replace(RECIPES["speedrun"], name="own-optimizer", schedule="constant", **adamw)
     training = OwnTraining(recipe, data, device=device)

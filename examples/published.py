@@ -216,6 +216,7 @@ class AveragedTraining(Training):
 
     def __init__(self, *arguments: Any, **settings: Any) -> None:
         super().__init__(*arguments, **settings)
+        # Without avg_fn, it would divide BatchNorm's whole numbers, which CUDA refuses.
         self.average = AveragedModel(self.model, avg_fn=get_swa_avg_fn(), use_buffers=True)
         self.last_step = copy.deepcopy(self.model.state_dict())
 

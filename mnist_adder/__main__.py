@@ -23,7 +23,7 @@ from .recipes import MODELS, RECIPES, Recipe
 from .sources import load_data
 from .training import Training
 
-FULL = "out of memory|allocate memory"  # what torch says of a GPU's memory and of the CPU's
+FULL = "out of memory|allocate memory|enough memory"  # torch: of a GPU, of a CPU, on Windows
 CHANGES = ("epochs", "batch_size", "lr")  # of a recipe
 WITH_RESUME = ("command", "resume", "data_dir", "device", "deterministic", "quiet")
 

@@ -17,7 +17,7 @@ class RandomAffine:
     """
 
     degrees: float = 0.0  # the largest rotation, in either direction
-    translate: float = 0.0  # the largest first move along each axis, as a share of the side
+    translate: float = 0.0  # the largest move along each axis, before the rest; a share of the side
     scale: float = 0.0  # the largest change of size, as a share
     shear: float = 0.0  # the largest sideways shear, in degrees, in either direction
 

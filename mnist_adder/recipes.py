@@ -73,7 +73,7 @@ class Recipe:
         check_whole("batch_size", self.batch_size, 2)  # BatchNorm cannot train on one image
         if not (isinstance(self.lr, int | float) and 0 < self.lr < math.inf):
             raise InputError(f"lr, the learning rate, must be above 0, not {self.lr!r}")
-        if not 0 <= self.pct_start < 1:
+        if not (isinstance(self.pct_start, int | float) and 0 <= self.pct_start < 1):
             raise InputError(f"pct_start must be from 0 to below 1, not {self.pct_start!r}")
         if self.schedule not in ("constant", "one-cycle"):
             raise InputError(f"schedule must be constant or one-cycle, not {self.schedule!r}")
@@ -111,7 +111,7 @@ ADDER = Recipe(
 LARGE = replace(
     ADDER,
     name="large",
-    about="ours with the fewest mistakes: more channels, elastic augmentation",
+    about="ours for the fewest mistakes: more channels, elastic augmentation",
     model=WideNet,
     epochs=Epochs(mnist=60, digits=80),
     augment=RandomElastic(degrees=12, translate=0.07, scale=0.12, shear=7, distortion=0.6),

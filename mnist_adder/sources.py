@@ -56,7 +56,7 @@ def load_data(
     """
     if validate is not None and validate not in range(FOLDS):
         raise InputError(f"validation fold {validate} does not exist: choose one of 0…{FOLDS - 1}")
-    fold = None if validate is None else int(validate)  # NumPy's numbers, too, can be saved
+    fold = None if validate is None else int(validate)  # a NumPy number could not be saved
     source = str(source)
     name = "mnist" if source == "auto" else source
     if source.endswith(".npz"):

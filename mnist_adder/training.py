@@ -39,8 +39,8 @@ class Training:
     and what the training and the test measured, such as train_sum_loss and test_joint_accuracy. You
     may add entries to a row. `model` is the network that was tested, `history` the list of rows.
 
-    Leave the loop between two epochs. A training that is interrupted within an epoch cannot go on;
-    `train_run` keeps checkpoints for this case.
+    You may leave the loop between two epochs and go on later. A training that is interrupted within
+    an epoch cannot go on; `train_run` keeps checkpoints for this case.
 
     What is random in an epoch (order, numbers, augmentation, dropout) is decided by the seed and
     the number of the epoch alone. It comes from torch's global generator: two trainings in two
@@ -189,7 +189,7 @@ class Training:
         if self.recipe.schedule == "constant":
             return ConstantLR(self.optimizer, factor=1.0)  # it never changes the rate
         steps = self.epochs * len(self.loader)
-        pct_start = self.recipe.pct_start
+        pct_start = float(self.recipe.pct_start)  # OneCycleLR refuses the int 0
         if pct_start * steps == 1:
             pct_start = 1.5 / steps  # OneCycleLR divides by zero if exactly one step rises
         return OneCycleLR(

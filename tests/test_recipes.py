@@ -76,7 +76,7 @@ def test_settings_are_plain_data_that_say_everything():
         *(("batch_size", value) for value in (0, 1, 60.5)),
         *(("lr", value) for value in (0, -1, float("nan"), "1")),
         ("schedule", "cosine"),
-        *(("pct_start", value) for value in (-0.1, 1.0, 20)),
+        *(("pct_start", value) for value in (-0.1, 1.0, 20, "1")),
     ],
 )
 def test_what_cannot_be_used_is_refused_by_name(field, value):

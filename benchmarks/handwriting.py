@@ -131,9 +131,9 @@ def measure_scans(model: torch.nn.Module) -> list[dict]:
     for name, split in (("training", scans.train), ("test", scans.test)):
         pictures = split.images.numpy()
         digits = split.digits.tolist()
-        rows.append(measure(model, f"digits' {name} set", pictures, digits))
+        rows.append(measure(model, f"scans, {name} set", pictures, digits))
     digits = load_digits().target.tolist()
-    rows.append(measure(model, "digits as pictures", scans_as_pictures(), digits))
+    rows.append(measure(model, "scans as pictures", scans_as_pictures(), digits))
     return rows
 
 

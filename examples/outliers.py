@@ -9,18 +9,9 @@ from dataclasses import replace
 import torch
 import torch.nn.functional as F
 
-from mnist_adder import (
-    RECIPES,
-    Epochs,
-    RandomElastic,
-    Training,
-    WideNet,
-    gpu_check,
-    load_data,
-    train_run,
-)
+from mnist_adder import RECIPES, Epochs, Training, gpu_check, load_data, train_run
 
-ELASTIC = RandomElastic(degrees=12, translate=0.07, scale=0.12, shear=7)
+ELASTIC = RECIPES["large"].augment
 
 
 def augment(images):
@@ -80,9 +71,8 @@ class OutlierTraining(Training):
 
 
 RECIPE = replace(
-    RECIPES["adder"],
+    RECIPES["large"],
     name="outliers",
-    model=WideNet,
     epochs=Epochs(mnist=100, digits=80),
     augment=augment,
 )

@@ -145,7 +145,7 @@ class NumberLine(nn.Module):
         expected = 9 + digit_places[:, None] + number_places  # [10, 10]: a digit each row
         distance = sums - expected[:, :, None]  # [10, 10, 19]
         table = (-self.k() * distance**2).log_softmax(2)  # log p(sum | digit, number)
-        given_digit = torch.einsum("bn,dns->bds", number, table)  # the number's part: [B, 10, 19]
+        given_digit = torch.einsum("bn,dns->bds", number, table)  # for each digit: [B, 10, 19]
         joint = log_probs[:, :, None] + given_digit  # log p(digit, sum)
         return joint.logsumexp(1)  # [B, 19]
 
@@ -182,7 +182,7 @@ class AdderNet(TwoInputNet):
         super().__init__()
         self.cnn = DigitCNN() if cnn is None else cnn
         self.adder = AdderMLP() if adder is None else adder
-        self.to(memory_format=torch.channels_last)  # a CPU runs these convolutions fastest in it
+        self.to(memory_format=torch.channels_last)  # the order in memory that suits a CPU best
 
     def features(self, image: Tensor) -> Tensor:
         return F.log_softmax(self.cnn(image), 1)  # [B, 10]
@@ -200,10 +200,10 @@ class QuickNet(AdderNet):
 
 
 class WideNet(AdderNet):
-    """`AdderNet` with 22 channels instead of 16: it has room for images that vary more."""
+    """`AdderNet` with 24 channels instead of 16: it has room for images that vary more."""
 
     def __init__(self) -> None:
-        super().__init__(cnn=DigitCNN(width=22))
+        super().__init__(cnn=DigitCNN(width=24))
 
 
 class NumberLineNet(AdderNet):

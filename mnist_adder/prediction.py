@@ -22,7 +22,7 @@ MIN_STROKE_WIDTH = 1.8  # Thinner strokes are thickened. The unit is a pixel of 
 # A picture with less evidence, in nats, is marked "not sure". Chosen with a network that was
 # trained without a fold: 0.3 % of the fold's digits have less. It suits the package's weights only:
 # most other networks have far more, also for pictures of other things.
-EVIDENCE = 3.4
+EVIDENCE = 3.8
 
 
 class Prediction(NamedTuple):

@@ -106,6 +106,11 @@ def test_the_shipped_network_agrees_with_pytorch(page, data):
     agree(page, load_pretrained(), data.images[:500])
 
 
+def in_bfloat16() -> AdderNet:
+    """A network whose weights are bfloat16, which the page holds in half the space."""
+    return AdderNet().bfloat16().float()
+
+
 def one_activation() -> AdderNet:
     """A network in which the same layer stands twice."""
     relu = nn.ReLU()
@@ -113,7 +118,9 @@ def one_activation() -> AdderNet:
     return AdderNet(nn.Sequential(*layers))
 
 
-@pytest.mark.parametrize("make", [AdderNet, NumberLineNet, ExactAdderNet, Cascade, one_activation])
+@pytest.mark.parametrize(
+    "make", [AdderNet, NumberLineNet, ExactAdderNet, Cascade, in_bfloat16, one_activation]
+)
 def test_every_network_of_such_layers_agrees_with_pytorch(browser, data, tmp_path, make):
     torch.manual_seed(0)
     model = settled(make(), data.images[:100])

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 import handwriting
-from mnist_adder import Run, load_data, read_run, runs
+from mnist_adder import InputError, Run, load_data, read_run, runs
 from mnist_adder.files import write
 from mnist_adder.training import describe_row
 from store import RESULTS
@@ -74,4 +74,7 @@ def main(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    try:
+        main(Path(sys.argv[1]))
+    except InputError as error:
+        sys.exit(f"ship_weights: error: {error}")

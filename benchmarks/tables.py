@@ -13,7 +13,7 @@ import sys
 from collections.abc import Iterable
 from statistics import fmean
 
-from mnist_adder import evaluate, load_data, load_pretrained
+from mnist_adder import InputError, evaluate, load_data, load_pretrained
 from mnist_adder.files import write
 from store import RESULTS, ROOT, Row, read_table
 
@@ -276,4 +276,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except InputError as error:
+        sys.exit(f"tables: error: {error}")

@@ -8,9 +8,14 @@ from mnist_adder import AdderNet, evaluate, gpu_check, load_data, total_loss
 
 def main(data, device="cpu", epochs=3):
     dataset = data.dataset(data.train)  # an `AdderDataset`
-    workers = {"num_workers": 2, "persistent_workers": True}  # started once, not in each epoch
-    # BatchNorm cannot train on a last batch of one image: drop_last leaves it out.
-    loader = DataLoader(dataset, batch_size=64, shuffle=True, drop_last=True, **workers)
+    loader = DataLoader(
+        dataset,
+        batch_size=64,
+        shuffle=True,
+        drop_last=True,  # BatchNorm cannot train on a last batch of one image
+        num_workers=2,
+        persistent_workers=True,  # started once, not in each epoch
+    )
     model = AdderNet().to(device)
     optimizer = torch.optim.Adam(model.parameters(), lr=0.003)
     for epoch in range(epochs):

@@ -21,8 +21,13 @@ def main(data):
     print(log_probs.argmax(1), logits.argmax(1))
 
     # For ONNX: pip install onnx onnxscript
-    names = {"input_names": ["image", "number"], "output_names": ["log_probs", "logits"]}
-    torch.onnx.export(program, f="adder.onnx", external_data=False, **names)
+    torch.onnx.export(
+        program,
+        f="adder.onnx",
+        external_data=False,
+        input_names=["image", "number"],
+        output_names=["log_probs", "logits"],
+    )
 
 
 if __name__ == "__main__":

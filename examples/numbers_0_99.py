@@ -6,13 +6,20 @@ from mnist_adder import RECIPES, AdderMLP, AdderNet, Epochs, fit, gpu_check, loa
 
 
 def large_net():
-    return AdderNet(adder=AdderMLP(hidden=128, number_classes=100, sum_classes=109))
+    adder = AdderMLP(hidden=128, number_classes=100, sum_classes=109)
+    return AdderNet(adder=adder)
 
 
 def main(data, device="cpu"):
     data = replace(data, number_classes=100)
-    recipe = replace(RECIPES["speedrun"], name="numbers-0-99", model=large_net)
-    recipe = replace(recipe, epochs=Epochs(mnist=10, digits=60), lr=0.1, sum_weight=1.0)
+    recipe = replace(
+        RECIPES["speedrun"],
+        name="numbers-0-99",
+        model=large_net,
+        epochs=Epochs(mnist=10, digits=60),
+        lr=0.1,
+        sum_weight=1.0,
+    )
     return fit(recipe, data, device=device)
 
 

@@ -41,9 +41,11 @@ def broken_digits(sample):
     wholes = four(sample, 2, 3, 5, 6, 8)
     mirrored = four(sample, 3, 4, 7, 9).flip(3)
     # An upper half, and below it the upper half of another digit, upside down.
-    upper = torch.cat([tops[:, :, :14], tops.roll(1, 0).flip(2)[:, :, 14:]], 2)
+    upside_down = tops.roll(1, 0).flip(2)
+    upper = torch.cat([tops[:, :, :14], upside_down[:, :, 14:]], 2)
     # A right half, and to its left the mirrored right half of another digit.
-    symmetric = torch.cat([sides.roll(1, 0).flip(3)[..., :14], sides[..., 14:]], 3)
+    other_sides = sides.roll(1, 0).flip(3)
+    symmetric = torch.cat([other_sides[..., :14], sides[..., 14:]], 3)
     # Two digits over one another, one of them on its side.
     turned = wholes.roll(1, 0).rot90(1, (2, 3))
     crossed = torch.maximum(wholes.roll(4, 3), turned.roll(-4, 2))
@@ -52,7 +54,9 @@ def broken_digits(sample):
 
 def four(sample, *digits):
     """Return four images of these digits, [4, 1, 28, 28]."""
-    return sample.image[torch.isin(sample.digit, sample.digit.new_tensor(digits))][:4]
+    wanted = sample.digit.new_tensor(digits)
+    rows = torch.isin(sample.digit, wanted)  # bool [B]
+    return sample.image[rows][:4]
 
 
 class OutlierTraining(Training):

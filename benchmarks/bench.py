@@ -7,7 +7,6 @@ bench keeps what it has. README.md, beside this file, says how each section meas
 import argparse
 import os
 import platform
-import sys
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import replace
@@ -22,8 +21,7 @@ from torch import nn
 from baselines import Baseline
 from mnist_adder import RECIPES, Data, Recipe, Split, Training, __version__, evaluate, load_data
 from mnist_adder.devices import device_name, processor
-from mnist_adder.errors import InputError
-from store import RESULTS, Row, read_table, write_table
+from store import RESULTS, Row, read_table, run_program, write_table
 
 import published  # isort: skip  (store makes it found)
 
@@ -226,7 +224,4 @@ SECTIONS = {
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except InputError as error:
-        sys.exit(f"bench: error: {error}")
+    run_program(main)

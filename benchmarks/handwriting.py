@@ -27,7 +27,7 @@ import made_pictures
 from mnist_adder import load_data, load_pretrained, prediction, read_run
 from mnist_adder.data import normalise
 from mnist_adder.errors import InputError
-from store import write_table
+from store import run_program, write_table
 
 # The folders of these packages' fonts: dkg's has another name.
 FONTS = "breip", "bwht", "fifthhorseman", "femkeklaver", "humor-sans", "rufscript", "sjfonts"
@@ -165,7 +165,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except InputError as error:
-        sys.exit(f"handwriting: error: {error}")
+    run_program(main)

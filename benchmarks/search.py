@@ -17,7 +17,6 @@ this file after a change of a network's layers.
 
 import argparse
 import runpy
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean, stdev
@@ -29,7 +28,7 @@ from mnist_adder.devices import device_name
 from mnist_adder.errors import InputError
 from mnist_adder.files import describe
 from mnist_adder.sources import FOLDS
-from store import Row, read_table, write_table
+from store import Row, read_table, run_program, write_table
 
 COLUMNS = ("candidate", "settings", "dataset", "fold", "machine", "joint", "seconds")
 
@@ -103,7 +102,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except InputError as error:
-        sys.exit(f"search: error: {error}")
+    run_program(main)

@@ -11,10 +11,10 @@ import sys
 from pathlib import Path
 
 import handwriting
-from mnist_adder import InputError, Run, load_data, read_run, runs
+from mnist_adder import Run, load_data, read_run, runs
 from mnist_adder.files import write
 from mnist_adder.training import describe_row
-from store import RESULTS
+from store import RESULTS, run_program
 
 import outliers  # isort: skip  (store makes them found)
 import published  # isort: skip
@@ -52,8 +52,9 @@ def trained(fold: int | None) -> Run:
     return published.finished_run(folder, training, quiet=False)
 
 
-def main(folder: Path) -> None:
+def main() -> None:
     """Train what is not yet trained, and write the weights, their card and the log."""
+    folder = Path(sys.argv[1])
     logged = read_run(folder)
     wanted = {"recipe": "adder", "dataset": "mnist", "split": "test"}
     if not wanted.items() <= logged.metrics.items():
@@ -74,7 +75,4 @@ def main(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main(Path(sys.argv[1]))
-    except InputError as error:
-        sys.exit(f"ship_weights: error: {error}")
+    run_program(main)

@@ -1,12 +1,13 @@
-"""The small tables of results, read and written; and the way to the published systems."""
+"""What the benchmarks share: tables of results, the way to the examples, how a program ends."""
 
 import csv
 import io
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+from mnist_adder.errors import InputError
 from mnist_adder.files import read_csv, write
 
 ROOT = Path(__file__).parents[1]
@@ -33,3 +34,11 @@ def write_table(path: Path, rows: Iterable[Row], columns: Iterable[str]) -> None
         rounded = {k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()}
         writer.writerow(rounded)
     write(path, table.getvalue().encode())
+
+
+def run_program(main: Callable[[], None]) -> None:
+    """Run a program's main function; end with one line where it raises `InputError`."""
+    try:
+        main()
+    except InputError as error:
+        sys.exit(f"{Path(sys.argv[0]).stem}: error: {error}")

@@ -13,9 +13,9 @@ import sys
 from collections.abc import Iterable
 from statistics import fmean
 
-from mnist_adder import InputError, evaluate, load_data, load_pretrained
+from mnist_adder import evaluate, load_data, load_pretrained
 from mnist_adder.files import write
-from store import RESULTS, ROOT, Row, read_table
+from store import RESULTS, ROOT, Row, read_table, run_program
 
 import published  # isort: skip  (store makes it found)
 
@@ -276,7 +276,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except InputError as error:
-        sys.exit(f"tables: error: {error}")
+    run_program(main)

@@ -8,7 +8,6 @@ one, delete its line and its folder in runs/trainings.
 """
 
 import argparse
-import sys
 from collections.abc import Iterator
 from operator import itemgetter
 from pathlib import Path
@@ -18,8 +17,7 @@ import torch
 from torch import nn
 
 from mnist_adder import RECIPES, Recipe, __version__, load_data, pairs_to_withhold
-from mnist_adder.errors import InputError
-from store import RESULTS, Row, read_table, write_table
+from store import RESULTS, Row, read_table, run_program, write_table
 
 import published  # isort: skip  (store makes it found)
 
@@ -148,7 +146,4 @@ def add_line(path: Path, row: Row) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except InputError as error:
-        sys.exit(f"trainings: error: {error}")
+    run_program(main)

@@ -258,7 +258,6 @@ def test_each_finger_draws_a_stroke_of_its_own_and_the_right_button_none(browser
         assert page.evaluate("marks.length") == 0
         box = page.locator("#drawing").bounding_box()
         touch = page.context.new_cdp_session(page)
-        fingers = []
         for kind, count, down in (
             ("Start", 1, 0),
             ("Start", 2, 0),
